@@ -1,0 +1,43 @@
+# Each target makes the virtual environment that it needs and installs the tested versions into it.
+# PYTHON names the interpreter that makes it; EXTRA_PIP is passed to pip (another index, say).
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --no-compile $(EXTRA_PIP) -c constraints.txt
+OUT ?= out/demo
+
+.PHONY: demo test check tests tables clean
+
+demo: $(VENV)/.demo
+	$(BIN)/codelength demo --out $(OUT) --json $(OUT)/demo.json
+
+test: check tests
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+tests: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# Bring the tables of README.md up to date with the results that commands have written.
+tables: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.tables README.md
+
+# PyTorch comes first, on its own: where a build without GPU libraries is at hand, pip then takes that one.
+$(VENV)/.demo: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "codelength needs Python 3.11 or newer; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch
+	$(PIP) imagecodecs -e '.[train]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(PIP) -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) out .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,381 @@
+"""The Python interface: what the command line prints and parses over.
+
+Data may be a ``DataSet``, an array, or what the command line takes: ``name[:split][[a:b]]`` or a path. Models may be
+a frozen model, a packaged name, a run folder or a model file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import codelength
+from codelength.archive.extract import Report
+from codelength.archive.layout import MAGIC as ARCHIVE_MAGIC
+from codelength.archive.reader import MEMORY as READER_MEMORY
+from codelength.archive.reader import Archive
+from codelength.archive.writer import BLOCK_ITEMS, write_archive
+from codelength.archive.writer import MEMORY as WRITER_MEMORY
+from codelength.data import DataSet, datasets, load_data
+from codelength.data.arrays import from_array
+from codelength.data.seeded import choose
+from codelength.errors import NotFrozen, UsageError
+from codelength.exact.files import write_atomically
+from codelength.laws.completion import complete
+from codelength.laws.frozen import FrozenModel
+from codelength.laws.space import Space
+from codelength.likelihood.batches import batches
+from codelength.likelihood.densities import FrozenDensity
+from codelength.likelihood.estimate import Density, Estimate, check_options, estimate
+from codelength.resolve import (
+    ImageFiles,
+    find_packaged,
+    load_model,
+    open_source,
+    packaged_name,
+    run_folder,
+)
+from codelength.weights import Packaged, packaged
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from codelength.training.run import Run
+
+Data = str | os.PathLike[str] | np.ndarray | DataSet
+Model = str | os.PathLike[str] | FrozenModel
+
+__all__ = [
+    "compress",
+    "datasets",
+    "decompress",
+    "evaluate",
+    "freeze",
+    "inpaint",
+    "inspect",
+    "load",
+    "load_data",
+    "packaged_models",
+    "train",
+    "verify",
+]
+
+
+def load(model: str | os.PathLike[str]) -> FrozenModel:
+    """The frozen model of a packaged name, a run folder or a model file.
+
+    It has ``log_prob(items)`` (nats per item), ``sample(count, seed=)``, ``code_length_bits(items)`` and
+    ``save(path)``. Raises UsageError, ProgramError.
+    """
+    return load_model(model)
+
+
+def packaged_models() -> dict[str, Packaged]:
+    """The packaged models by name."""
+    return packaged()
+
+
+# ---- archives ----------------------------------------------------------------------------------------------
+
+
+def compress(
+    data: Data,
+    archive: str | os.PathLike[str],
+    model: Model,
+    *,
+    block: int = BLOCK_ITEMS,
+    embed_model: bool = True,
+    verify: bool = True,
+    max_memory: int | None = None,
+    layout: str | None = None,
+    trust_download: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Write ``data`` to a new archive, and return its figures under the names of ``compress --json``.
+
+    block: items of a block at most. embed_model: False names the model by its SHA-256 instead, which serves readers
+    that have it. verify: decode everything before the file gets its name. max_memory: bytes that decoding may need.
+    layout: axes of an array, where the guess would be wrong.
+
+    What the model cannot represent is kept by general codecs inside the archive. The same data, model and options
+    give the same bytes. An archive that is there already is replaced, any other file is left alone. Raises UsageError,
+    DataError, ArchiveError.
+    """
+    _protect(Path(archive), data)
+    frozen = _frozen(model)
+    opened = open_source(data, layout=layout, trust_download=trust_download)
+    figures = write_archive(
+        Path(archive),
+        opened.source,
+        frozen,
+        block_items=block,
+        embed=embed_model,
+        model_name=packaged_name(frozen, model),
+        verify=verify,
+        max_memory=WRITER_MEMORY if max_memory is None else max_memory,
+        data_sha256=opened.sha256,
+        progress=progress,
+    )
+    return {**figures.to_json(), **about("compress")}
+
+
+def _protect(archive: Path, data: Any) -> None:
+    """Raise UsageError where writing the archive would replace a file that is no archive, or a part of the data."""
+    if isinstance(data, str | os.PathLike) and os.path.exists(data):
+        source, target = os.path.realpath(data), os.path.realpath(archive)
+        if target == source or target.startswith(source + os.sep):
+            raise UsageError(f"expected an archive outside of the data {data}, got {archive}; choose another place")
+    if archive.is_file():
+        with archive.open("rb") as file:
+            if file.read(len(ARCHIVE_MAGIC)) != ARCHIVE_MAGIC:
+                raise UsageError(f"{archive} is there already and is no archive; choose another name or move it away")
+
+
+def decompress(
+    archive: str | os.PathLike[str],
+    dest: str | os.PathLike[str] | None = None,
+    *,
+    range: tuple[int, int] | None = None,
+    names: Sequence[str] | None = None,
+    force: bool = False,
+    keep_going: bool = False,
+    max_output: int | None = None,
+    max_memory: int | None = None,
+    model: Model | None = None,
+) -> Any:
+    """What an archive holds: in memory without ``dest``, else written there.
+
+    dest: a name that ends in ``.npy`` or ``.npz`` takes an array, any other is a folder.
+    range, names: only the items ``range[0] <= number < range[1]``, or the files whose names match a pattern.
+    force: replace files that exist. keep_going: leave out what is damaged, and report it.
+    max_output, max_memory: bytes that may be written, and held. model: for archives that only name theirs.
+
+    Returns an array, a list of images for archives of folders, or a ``Report`` of what was written. Raises
+    ArchiveError, UsageError, DataError.
+    """
+    with open_archive(archive, model, max_memory=max_memory) as opened:
+        if dest is None:
+            return opened.read(range, names=names, damaged=[] if keep_going else None, max_output=max_output)
+        report: Report = opened.extract(
+            Path(dest),
+            range,
+            names,
+            force=force,
+            keep_going=keep_going,
+            max_output=max_output,
+            images=ImageFiles(),
+        )
+        return report
+
+
+def inspect(archive: str | os.PathLike[str]) -> dict[str, Any]:
+    """The figures of an archive under the names of ``inspect --json``, without decoding it."""
+    with open_archive(archive, max_memory=None) as opened:
+        return {**opened.inspect().to_json(), **about("inspect")}
+
+
+def verify(
+    archive: str | os.PathLike[str],
+    data: Data | None = None,
+    *,
+    model: Model | None = None,
+    max_memory: int | None = None,
+    layout: str | None = None,
+) -> dict[str, Any]:
+    """Decode everything, compare all checksums, and the data if it is given; returns the figures of ``inspect``.
+
+    Raises ArchiveError where the file is damaged, DataError where it holds other data.
+    """
+    source = None if data is None else open_source(data, layout=layout).source
+    with open_archive(archive, model, max_memory=max_memory) as opened:
+        return {**opened.verify(source).to_json(), **about("verify")}
+
+
+def open_archive(
+    archive: str | os.PathLike[str], model: Model | None = None, *, max_memory: int | None = None
+) -> Archive:
+    """An open archive that finds packaged models by their hash; use it in a ``with`` statement.
+
+    model: the model to decode with, for archives that do not hold theirs.
+    max_memory: bytes that decoding may need; the reader's own limit where None.
+    """
+
+    def resolve(sha256: str, name: str) -> FrozenModel | None:
+        return find_packaged(sha256, name) if model is None else _frozen(model)
+
+    limit = READER_MEMORY if max_memory is None else max_memory
+    return Archive.open(Path(archive), resolve, max_memory=limit)
+
+
+# ---- likelihood --------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    model: Model | nn.Module,
+    data: Data,
+    *,
+    estimator: str = "elbo",
+    samples: int = 1,
+    arithmetic: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    layout: str | None = None,
+    trust_download: bool = False,
+    device: str = "cpu",
+    max_memory: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Estimate:
+    """The log-likelihood of data with its error bars.
+
+    model: frozen, or a torch module whose ``log_prob(x)`` gives nats (n,). arithmetic: ``frozen`` (as files are coded;
+        the default) or ``float``, which needs a run folder or a module.
+    estimator, samples: for models whose likelihood is a bound (see ``codelength.likelihood.estimate``).
+    limit: evaluate that many items, chosen at random with ``seed``.
+
+    Raises EvaluationError for NaN or infinity, NotRepresentable for items outside the model's space, UsageError.
+    """
+    check_options(estimator, samples)
+    loaded = as_data(data, layout=layout, trust_download=trust_download)
+    density, space = _density(model, arithmetic, device)
+    index = None if limit is None or limit >= len(loaded) else choose(len(loaded), _positive(limit), seed)
+    size = _batch_size(model, loaded, max_memory)
+    return estimate(
+        density,
+        batches(loaded, space, index, size=size),
+        estimator=estimator,
+        samples=samples,
+        seed=seed,
+        preprocessing=loaded.preprocessing,
+        progress=progress,
+    )
+
+
+def _positive(limit: int) -> int:
+    if limit < 1:
+        raise UsageError(f"expected a limit of at least one item, got {limit}")
+    return limit
+
+
+def _batch_size(model: Any, data: DataSet, max_memory: int | None) -> int:
+    if max_memory is None or not isinstance(model, FrozenModel) or data.items is None:
+        return 1024
+    return max(1, min(1024, max_memory // model.memory_bytes(1, data.items.shape[1:])))
+
+
+def _density(model: Model | nn.Module, arithmetic: str | None, device: str) -> tuple[Density, Any]:
+    if arithmetic not in (None, "float", "frozen"):
+        raise UsageError(f"expected the arithmetic float or frozen, got {arithmetic!r}")
+    if isinstance(model, str | os.PathLike) and arithmetic == "float":
+        folder = run_folder(model)
+        from codelength.likelihood.floating import FloatDensity
+        from codelength.training.run import load_run
+
+        module = load_run(folder).model
+        return FloatDensity(module, device), module.space
+    if isinstance(model, str | os.PathLike | FrozenModel):
+        if arithmetic == "float":
+            raise UsageError("a frozen model computes in integers; give the run folder or the module for floats")
+        frozen = _frozen(model)
+        return FrozenDensity(frozen), frozen.space
+    if arithmetic == "frozen":
+        raise NotFrozen("expected a frozen model, got a module in floating point; freeze it first")
+    from codelength.likelihood.floating import FloatDensity
+
+    return FloatDensity(model, device), model.space
+
+
+def inpaint(
+    model: Model, image: np.ndarray, mask: np.ndarray, *, count: int = 1, seed: int = 0, draws: int = 64
+) -> np.ndarray:
+    """Completions (count, *shape) of an item: elements where ``mask`` is set are kept, the others are drawn.
+
+    See ``codelength.laws.completion.complete`` for what they are draws of.
+    """
+    frozen = _frozen(model)
+    return complete(frozen, np.asarray(image), np.asarray(mask), count, seed=seed, draws=draws)
+
+
+def inpainting_inputs(model: FrozenModel, image: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
+    """An image and a mask from their files, as an item of the model and as booleans of its shape."""
+    items = next(batches(load_data(image)[:1], model.space)).items[0]
+    found = load_data(mask)
+    flags = np.asarray(found.items[0] if found.items is not None else found.images[0]) != 0  # type: ignore[index]
+    if flags.ndim == items.ndim - 1 and flags.shape == items.shape[:-1]:
+        flags = np.repeat(flags[..., None], items.shape[-1], axis=-1)
+    if flags.size != items.size:
+        raise UsageError(f"expected a mask of the image's shape {items.shape}, got {flags.shape} in {mask}")
+    return items, flags.reshape(items.shape)
+
+
+def save_items(items: np.ndarray, space: Space, path: str | os.PathLike[str]) -> None:
+    """Items as a picture (``.png``), or as an array of the least unsigned type that holds them (``.npy``)."""
+    path = Path(path)
+    buffer = io.BytesIO()
+    if path.suffix.lower() == ".npy":
+        np.save(buffer, items.astype(np.uint8 if space.symbols <= 256 else np.uint16))
+    else:
+        from codelength.report.sheet import contact_sheet
+
+        contact_sheet(items, space.symbols).save(buffer, "PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+# ---- training ----------------------------------------------------------------------------------------------
+
+
+def train(
+    model: Any,
+    data: Data | None,
+    out: str | os.PathLike[str],
+    **options: Any,
+) -> Run:
+    """Train a recipe (a name or a file) or a torch module, freeze it, and leave both in the run folder ``out``.
+
+    options: ``minutes``, ``resume``, ``seed``, ``changes`` (such as ``training.steps=100``), ``device``, ``quiet``; see
+    ``codelength.training.run.train``.
+    """
+    from codelength.training.run import train as run_training
+
+    return run_training(model, data, Path(out), **options)
+
+
+def freeze(model: nn.Module, calibration: Data, **options: Any) -> FrozenModel:
+    """The module as integers: the form that codes, and that gives the same file everywhere.
+
+    calibration: data like that which the model will see, from which the ranges of its activations are taken.
+    See ``codelength.freezing.freeze``; raises FreezeError for a module that cannot be frozen, naming it.
+    """
+    from codelength.freezing import freeze as run_freezing
+
+    return run_freezing(model, as_data(calibration), **options)
+
+
+# ---- common ------------------------------------------------------------------------------------------------
+
+
+def about(command: str, seed: int | None = None) -> dict[str, Any]:
+    """What every JSON says about its making."""
+    return {"seed": seed, "version": codelength.__version__, "command": command}
+
+
+def as_data(data: Data, *, layout: str | None = None, trust_download: bool = False) -> DataSet:
+    """Any form of data as a data set."""
+    if isinstance(data, DataSet):
+        return data
+    if isinstance(data, np.ndarray):
+        return from_array(data, layout=layout)
+    spec = data if isinstance(data, str) else Path(data)
+    return load_data(spec, layout=layout, trust_download=trust_download)
+
+
+def _frozen(model: Any) -> FrozenModel:
+    if isinstance(model, FrozenModel):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return load_model(model)
+    raise NotFrozen(f"expected a frozen model, got a {type(model).__name__} in floating point; freeze it first")

@@ -1,0 +1,266 @@
+"""The frame of an archive, its header and its streams (docs/format.md, "The file", "Header", "Entries").
+
+Whatever a ``parse`` function returns has been checked against itself, but not against a model.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from codelength.archive.wire import CHECK_BYTES, Cursor, sint, text, uint, uints
+from codelength.errors import CorruptHeader, UnknownFeature
+from codelength.exact import canonical
+
+MAGIC = b"\x8fCLEN\r\n\x1a"
+END = b"NELC"
+VERSION = 1
+TRAILER_BYTES = 8 + CHECK_BYTES + 16 + len(END)
+FILE_DIGEST_BYTES = 16
+DATA_DIGEST_BYTES = 32
+MODEL_DIGEST_BYTES = 32
+MAX_HEADER = 2**24
+MAX_ELEMENTS = 2**48  # of one item; keeps every later product within 64 bits
+MAX_AXES = 32
+
+MODEL, ITEMS, FILES, METADATA = 0, 1, 2, 3
+KINDS = ("array", "npz", "idx", "folder")
+_DTYPE = re.compile(r"[|]([bui]1)|[<>]([ui][248]|f[248])")
+
+# Mode: dtype of a channel, number of channels (0: no axis for them).
+MODES = {
+    "1": ("|b1", 0),
+    "L": ("|u1", 0),
+    "LA": ("|u1", 2),
+    "RGB": ("|u1", 3),
+    "RGBA": ("|u1", 4),
+    "I;16": ("<u2", 0),
+}
+
+
+def is_item_dtype(dtype: np.dtype) -> bool:
+    """Whether items of this type can lie in a block; arrays of other types are kept as whole files."""
+    return dtype.names is None and _DTYPE.fullmatch(dtype.str) is not None
+
+
+@dataclass(frozen=True)
+class ArrayInfo:
+    """One array whose rows are items."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    fortran: bool = False
+
+
+@dataclass(frozen=True)
+class Header:
+    kind: str
+    memory: int
+    features: tuple[int, ...]
+    model_bytes: int
+    model_name: str
+    model_sha256: str
+    name: str = ""
+    arrays: tuple[ArrayInfo, ...] = ()
+    members: tuple[str, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        """The JSON part; the digest of the model follows it in the file."""
+        return canonical.dumps(
+            _without_defaults(
+                arrays=[
+                    _without_defaults(dtype=a.dtype, fortran=a.fortran, name=a.name, shape=list(a.shape))
+                    for a in self.arrays
+                ],
+                features=list(self.features),
+                kind=self.kind,
+                members=list(self.members),
+                memory=self.memory,
+                model=_without_defaults(bytes=self.model_bytes, name=self.model_name),
+                name=self.name,
+            )
+        )
+
+    @staticmethod
+    def parse(data: bytes, digest: bytes) -> Header:
+        """digest: the 32 bytes of the model's SHA-256.  Raises CorruptHeader."""
+        try:
+            value = _object(canonical.loads(data), "arrays features kind members memory model name")
+            model = _object(value.get("model", {}), "bytes name")
+            header = Header(
+                kind=_string(value.get("kind", "")),
+                memory=_natural(value.get("memory", 0)),
+                features=tuple(_natural(number) for number in _list(value.get("features", []))),
+                model_bytes=_natural(model.get("bytes", 0)),
+                model_name=_string(model.get("name", "")),
+                model_sha256=digest.hex(),
+                name=_string(value.get("name", "")),
+                arrays=tuple(_array_info(entry) for entry in _list(value.get("arrays", []))),
+                members=tuple(_string(name) for name in _list(value.get("members", []))),
+            )
+            _require(header.to_bytes() == data, "it states a value that goes without saying")
+            header._check()
+        except ValueError as error:
+            raise CorruptHeader(
+                f"the header of this archive is corrupt: {error}; get a fresh copy of the file"
+            ) from None
+        return header
+
+    def _check(self) -> None:
+        _require(self.kind in KINDS, f"it states an unknown kind of data, {self.kind!r:.40}")
+        _require(list(self.features) == sorted(set(self.features)), "its feature numbers are not sorted")
+        if self.kind == "folder":
+            _require(not self.arrays and not self.name, "it describes arrays for a folder")
+        elif self.kind != "npz":
+            _require(len(self.arrays) <= 1, "it describes several arrays where one may stand")
+        if self.kind == "npz":
+            names = [array.name for array in self.arrays]
+            _require(len(set(self.members)) == len(self.members), "two members have the same name")
+            _require(
+                len(set(names)) == len(names) and set(names) <= set(self.members),
+                "its arrays are not members",
+            )
+            _require(names == [name for name in self.members if name in set(names)], "its arrays are out of order")
+        else:
+            _require(not self.members, "it names members outside an npz")
+        _require(
+            len({(array.dtype, array.shape[1:]) for array in self.arrays}) <= 1,
+            "its arrays have different items",
+        )
+        _require(not self.arrays or 0 < self.items < 2**62, "its arrays hold no items, or too many")
+
+    @property
+    def items(self) -> int:
+        """Number of items that the arrays hold."""
+        return sum(array.shape[0] for array in self.arrays)
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        return self.arrays[0].shape[1:] if self.arrays else ()
+
+    @property
+    def kept_members(self) -> tuple[str, ...]:
+        """Names of the arrays that are kept as whole files."""
+        coded = {array.name for array in self.arrays}
+        return tuple(name for name in self.members if name not in coded)
+
+
+def _without_defaults(**values: Any) -> dict[str, Any]:
+    """Zeros, False and what is empty go without saying; every byte of a header counts in small archives."""
+    return {key: value for key, value in values.items() if value}
+
+
+def _array_info(value: Any) -> ArrayInfo:
+    value = _object(value, "dtype fortran name shape")
+    shape = tuple(_natural(size) for size in _list(value.get("shape", [])))
+    _require(1 <= len(shape) <= MAX_AXES, "it describes an array without axes or with too many")
+    _require(shape[0] < 2**62 and 0 < math.prod(shape[1:]) <= MAX_ELEMENTS, "it describes an impossible array")
+    dtype, fortran = _string(value.get("dtype", "")), value.get("fortran", False)
+    _require(_DTYPE.fullmatch(dtype) is not None, "it describes an array of an unknown type")
+    _require(isinstance(fortran, bool), "its description of an array is malformed")
+    return ArrayInfo(_string(value.get("name", "")), dtype, shape, fortran)
+
+
+def _require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise ValueError(reason)
+
+
+def _object(value: Any, keys: str) -> dict[str, Any]:
+    _require(isinstance(value, dict) and set(value) <= set(keys.split()), f"it may have the keys {keys} only")
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    _require(isinstance(value, list), "it has something else where a list belongs")
+    return value
+
+
+def _string(value: Any) -> str:
+    _require(isinstance(value, str), "it has something else where a text belongs")
+    return value
+
+
+def _natural(value: Any) -> int:
+    _require(type(value) is int and value >= 0, "it has something else where a natural number belongs")
+    return value
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Entries of one sort that lie behind each other.
+
+    type: MODEL, ITEMS, FILES or METADATA.  mode, dtype, shape: of an item (MODEL and ITEMS).
+    axes, event, levels: how an item becomes a model's event (MODEL; see ``fitting.py``).
+    """
+
+    type: int
+    mode: str = ""
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    axes: tuple[int, ...] = ()
+    event: tuple[int, ...] = ()
+    levels: tuple[int, ...] = ()
+
+    @property
+    def holds_items(self) -> bool:
+        return self.type in (MODEL, ITEMS)
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def item_bytes(self) -> int:
+        return self.elements * np.dtype(self.dtype).itemsize
+
+    def to_bytes(self) -> bytes:
+        data = uint(self.type)
+        if self.holds_items:
+            data += text(self.mode) + text(self.dtype) + uints(self.shape)
+        if self.type == MODEL:
+            data += uints(self.axes) + uints(self.event) + uint(len(self.levels)) + b"".join(map(sint, self.levels))
+        return data
+
+    @staticmethod
+    def parse(cursor: Cursor) -> Stream:
+        type_ = cursor.uint()
+        if type_ > METADATA:
+            raise UnknownFeature(
+                f"this archive has a stream of type {type_}, which this version does not know; upgrade codelength"
+            )
+        if type_ not in (MODEL, ITEMS):
+            return Stream(type_)
+        mode, dtype, shape = cursor.text(), cursor.text(), tuple(cursor.uints())
+        if _DTYPE.fullmatch(dtype) is None:
+            raise cursor.fail(f"it states the element type {dtype!r:.40}")
+        if len(shape) > MAX_AXES or not 0 < math.prod(shape) <= MAX_ELEMENTS:
+            raise cursor.fail("it states an impossible item shape")
+        if mode:
+            expected, channels = MODES.get(mode, ("", 0))
+            if dtype != expected or shape[2:] != ((channels,) if channels else ()) or len(shape) < 2:
+                raise cursor.fail(f"it states items of mode {mode!r:.40} with the wrong type or shape")
+        if type_ == ITEMS:
+            return Stream(type_, mode, dtype, shape)
+        axes, event = tuple(cursor.uints()), tuple(cursor.uints())
+        levels = tuple(cursor.sint() for _ in range(cursor.count()))
+        if sorted(axes) != list(range(len(shape))):
+            raise cursor.fail("it states axes that are no permutation")
+        if len(event) > MAX_AXES or math.prod(event) != math.prod(shape):
+            raise cursor.fail("it states an event shape that does not hold an item")
+        return Stream(type_, mode, dtype, shape, axes, event, levels)
+
+
+def model_block_memory(stream: Stream, count: int, group_memory: int) -> int:
+    """Bytes of memory for decoding a block of ``count`` items; ``group_memory`` is what the model needs."""
+    return group_memory + stream.elements * count * (16 + 2 * np.dtype(stream.dtype).itemsize)
+
+
+def plain_block_memory(unpacked: int) -> int:
+    """Bytes of memory for unpacking a block of that many bytes."""
+    return 4 * unpacked

@@ -1,0 +1,75 @@
+"""What an archive asks of a frozen model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+import numpy as np
+
+from codelength.laws.space import Space
+
+
+class Model(Protocol):
+    """A frozen model: ``codelength.laws.frozen.FrozenModel``, or anything that keeps these promises.
+
+    Two more methods are used where they exist: ``group_limit(shape)``, how many items ``encode_block`` puts into a
+    group at most, and ``verify_block(words, sizes, items)``, whether a block decodes to its items (False if not).
+
+    sha256: 64 hexadecimal digits, of the decoded canonical form.
+    features: sorted feature numbers that decoding needs.
+    """
+
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def features(self) -> tuple[int, ...]: ...
+
+    def to_bytes(self) -> bytes:
+        """The model file, embedded as it is."""
+        ...
+
+    def encode_block(self, items: np.ndarray) -> tuple[list[int], np.ndarray]:
+        """Group sizes, whose sum is n, and the uint32 words of the final stack for ``items`` (n, *event)."""
+        ...
+
+    def decode_block(self, words: np.ndarray, sizes: list[int], shape: tuple[int, ...]) -> np.ndarray:
+        """The integers (n, *shape) of a block; raises StackExhausted or ProgramError on malformed words."""
+        ...
+
+    def code_length_bits(self, items: np.ndarray) -> np.ndarray:
+        """Bits promised for each of ``items`` (n, *event), as (n,) float64."""
+        ...
+
+    def startup_bits(self, items: np.ndarray) -> float:
+        """Bits of the block of ``items`` that buy no information, because it starts from an empty stack."""
+        ...
+
+    def memory_bytes(self, items: int, shape: tuple[int, ...]) -> int:
+        """Bytes needed to decode a group of that many items of that event shape."""
+        ...
+
+
+# From the bytes of a model file to a validated model.
+ModelLoader = Callable[[bytes], Model]
+
+# From (sha256, name) to the model that an archive names without holding it; None if it is not known.
+ModelResolver = Callable[[str, str], Model | None]
+
+
+def load_model(data: bytes) -> Model:
+    """The default loader: ``FrozenModel.from_bytes``."""
+    from codelength.laws.frozen import FrozenModel
+
+    return FrozenModel.from_bytes(data)
+
+
+def known_features() -> Collection[int]:
+    """Feature numbers that the default loader knows."""
+    from codelength.laws.frozen import KNOWN_FEATURES
+
+    return KNOWN_FEATURES

@@ -1,0 +1,663 @@
+"""Reading archives, without trusting them and without holding more than a block."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import io
+import lzma
+import math
+import os
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+import numpy as np
+
+from codelength.archive import codecs
+from codelength.archive.directory import Block, Directory
+from codelength.archive.figures import Figures
+from codelength.archive.fitting import to_items
+from codelength.archive.layout import (
+    END,
+    FILE_DIGEST_BYTES,
+    FILES,
+    ITEMS,
+    MAGIC,
+    MAX_HEADER,
+    METADATA,
+    MODEL,
+    MODEL_DIGEST_BYTES,
+    TRAILER_BYTES,
+    VERSION,
+    Header,
+    model_block_memory,
+    plain_block_memory,
+)
+from codelength.archive.model import Model, ModelLoader, ModelResolver, known_features, load_model
+from codelength.archive.wire import CHECK_BYTES, Cursor, check_of
+from codelength.errors import (
+    ArchiveError,
+    CorruptBlock,
+    CorruptHeader,
+    DataError,
+    NewerVersion,
+    NotAnArchive,
+    ProgramError,
+    StackExhausted,
+    TooLarge,
+    Truncated,
+    UnknownFeature,
+    UsageError,
+    WrongModel,
+)
+
+if TYPE_CHECKING:
+    from codelength.archive.extract import ImageWriter, Report
+    from codelength.archive.sources import Source
+
+MEMORY = 2**30
+
+# Without a limit of one's own, output is refused beyond this ratio to the archive, or beyond this many
+# bytes if
+# that is more: a kilobyte can rightly hold a billion certain pixels, but rarely does.
+OUTPUT_RATIO = 1000
+OUTPUT_BYTES = 2**30
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A block that could not be decoded. entries: of the items or files that are lost with it, as far as
+    asked for.
+    """
+
+    block: int
+    entries: tuple[int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Items:
+    """Decoded items of one block: ``values`` (n, *shape) are the entries numbered ``entries`` (n,)."""
+
+    block: int
+    mode: str
+    entries: np.ndarray
+    values: np.ndarray
+
+
+@dataclass
+class Selection:
+    """Entries that are asked for: all in ``start <= entry < stop``, or the sorted numbers in ``chosen`` of
+    them.
+    """
+
+    start: int
+    stop: int
+    chosen: np.ndarray | None = None
+
+    def positions(self, entries: np.ndarray) -> np.ndarray:
+        """Which of the ascending ``entries`` are asked for."""
+        keep = (entries >= self.start) & (entries < self.stop)
+        if self.chosen is not None:
+            keep &= np.isin(entries, self.chosen, assume_unique=True)
+        return np.flatnonzero(keep)
+
+    def __contains__(self, entry: int) -> bool:
+        return bool(len(self.positions(np.array([entry]))))
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start if self.chosen is None else len(self.chosen)
+
+
+@dataclass
+class Archive:
+    """An open archive; use ``Archive.open``, and close it or use it in a ``with`` statement."""
+
+    path: Path
+    header: Header
+    directory: Directory
+    _file: BinaryIO
+    _size: int
+    _model_start: int
+    _resolver: ModelResolver | None
+    _loader: ModelLoader
+    _max_memory: float
+    _model: Model | None = field(default=None)
+
+    @staticmethod
+    def open(
+        path: str | Path,
+        model_resolver: ModelResolver | None = None,
+        *,
+        max_memory: int | None = MEMORY,
+        model_loader: ModelLoader = load_model,
+        features: Collection[int] | None = None,
+    ) -> Archive:
+        """Open an archive and check all of it but its blocks.
+
+        model_resolver: finds a model that is not embedded, by SHA-256 and name.
+        max_memory: bytes of memory that decoding may need (None: any).
+        features: numbers of those that are known; the model's own list where None.
+
+        Raises DataError if the file cannot be read; NotAnArchive, NewerVersion, Truncated, CorruptHeader,
+        UnknownFeature,
+        TooLarge.
+        """
+        path = Path(path)
+        try:
+            file = open(path, "rb")  # noqa: SIM115 - closed by the archive
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        try:
+            archive = _open(path, file, model_resolver, model_loader, math.inf if max_memory is None else max_memory)
+            if features is None and model_loader is load_model:
+                features = known_features()
+            unknown = [] if features is None else [n for n in archive.header.features if n not in features]
+            if unknown:
+                raise UnknownFeature(
+                    f"{path} needs feature {', '.join(map(str, unknown))}, which this version does not know; "
+                    f"a newer version of codelength will read it"
+                )
+            return archive
+        except OSError as error:
+            file.close()
+            raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        except BaseException:
+            file.close()
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # What it holds.
+
+    @property
+    def items(self) -> int:
+        return self.directory.items
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all entries of a folder, items first; empty for arrays."""
+        return [name.decode("utf-8", "surrogateescape") for name in self.directory.names or ()]
+
+    @property
+    def dims(self) -> int:
+        """Elements of all items, as far as known."""
+        total = self.directory.kept_elements
+        for stream, count in self.directory.runs:
+            if self.directory.streams[stream].holds_items:
+                total += count * self.directory.streams[stream].elements
+        return total
+
+    def inspect(self) -> Figures:
+        """Sizes and rates, without decoding anything."""
+        directory = self.directory
+        types = [stream.type for stream in directory.streams]
+        coded = sum(count for stream, count in directory.runs if types[stream] == MODEL)
+        return Figures(
+            items=self.items,
+            dims=self.dims,
+            archive_bytes=self._size,
+            model_bytes=self.header.model_bytes,
+            names_bytes=directory.names_bytes,
+            fallback_bytes=sum(block.length for block in directory.blocks if types[block.stream] != MODEL),
+            fallback_items=directory.items - coded,
+            code_length_bits=directory.code_length,
+            startup_bits=directory.startup,
+            blocks=len(directory.blocks),
+            format_version=VERSION,
+            model_sha256=self.header.model_sha256,
+            data_sha256=directory.data_digest.hex(),
+        )
+
+    # Decoding.
+
+    def load_model(self) -> Model:
+        """The frozen model, embedded or found by the resolver; raises WrongModel, ProgramError,
+        UnknownFeature.
+        """
+        if self._model is None:
+            self._model = self._find_model()
+            if self._model.sha256 != self.header.model_sha256:
+                raise WrongModel(
+                    f"this archive needs the model {self._needed}, but got one with the SHA-256 "
+                    f"{self._model.sha256[:16]}...; give the model that it was made with"
+                )
+            if tuple(sorted(self._model.features)) != self.header.features:
+                raise CorruptHeader("the header of this archive names other features than its model; get a fresh copy")
+        return self._model
+
+    @property
+    def _needed(self) -> str:
+        name = f"{self.header.model_name!r:.80} " if self.header.model_name else ""
+        return f"{name}with the SHA-256 {self.header.model_sha256[:16]}..."
+
+    def _find_model(self) -> Model:
+        if self.header.model_bytes:
+            return self._loader(self._bytes(self._model_start, self.header.model_bytes))
+        found = self._resolver(self.header.model_sha256, self.header.model_name) if self._resolver else None
+        if found is None:
+            raise WrongModel(f"this archive needs the model {self._needed}, which it does not hold; give the model")
+        return found
+
+    def decode_block(self, block: Block) -> np.ndarray:
+        """Original data of a block: items (n, *shape), or bytes as uint8 (n,).
+
+        Raises CorruptBlock, and whatever ``load_model`` raises.
+        """
+        stream = self.directory.streams[block.stream]
+        if stream.type == MODEL:
+            model = self.load_model()
+            if not model.space.admits(stream.event):
+                raise self._corrupt(block, "its items do not fit the model")
+            self._check_memory(block, model_block_memory(stream, block.count, self._group_memory(model, block)))
+        else:
+            unpacked = block.count * (stream.item_bytes if stream.type == ITEMS else 1)
+            self._check_memory(block, plain_block_memory(unpacked))
+        stored = self._bytes(block.offset, block.length)
+        try:
+            if stream.type == MODEL:
+                values = self._decode_model_block(block, stored)
+            elif stream.type == ITEMS:
+                shape = (block.count, *stream.shape)
+                data = codecs.unpack_items(block.codec, stored, np.dtype(stream.dtype), shape)
+                values = np.frombuffer(data, stream.dtype).reshape(shape)
+            else:
+                values = np.frombuffer(codecs.unpack_bytes(block.codec, stored, block.count), np.uint8)
+        except (StackExhausted, ProgramError, ValueError, lzma.LZMAError) as error:
+            raise self._corrupt(block, str(error)) from error
+        if check_of(np.ascontiguousarray(values).tobytes()) != block.check:
+            raise self._corrupt(block, "it decodes to other data than it was made from")
+        return values
+
+    def _decode_model_block(self, block: Block, stored: bytes) -> np.ndarray:
+        stream = self.directory.streams[block.stream]
+        model = self.load_model()
+        events = np.asarray(model.decode_block(np.frombuffer(stored, "<u4"), list(block.sizes), stream.event))
+        if events.shape != (block.count, *stream.event) or events.dtype.kind not in "iu":
+            raise ValueError(f"the model returned {events.dtype} of shape {events.shape}")
+        return to_items(events, stream)
+
+    def _group_memory(self, model: Model, block: Block) -> int:
+        return model.memory_bytes(max(block.sizes), self.directory.streams[block.stream].event)
+
+    def _check_memory(self, block: Block, need: int) -> None:
+        # The header's word has been compared with the limit when the archive was opened.
+        if need > self.header.memory:
+            raise self._corrupt(block, f"it needs {need} bytes of memory, more than the header states")
+
+    def _corrupt(self, block: Block, reason: str) -> CorruptBlock:
+        return CorruptBlock(
+            f"block {block.number} of this archive is corrupt: {reason}; get a fresh copy, or keep going without it"
+        )
+
+    def select(self, range: tuple[int, int] | None = None, names: Sequence[str] | None = None) -> Selection:
+        """The entries asked for: items ``range[0] <= number < range[1]``, or names matching a pattern, or
+        both; all without either.
+
+        Kept files are entries beyond the items: a range never includes them. Patterns are those of
+        ``fnmatch``, for the
+        whole relative name, in which ``*`` matches ``/`` too. Raises UsageError.
+        """
+        start, stop = 0, self.directory.entries
+        if range is not None:
+            start, stop = range
+            if not 0 <= start <= stop <= self.items:
+                raise UsageError(f"expected a range within 0:{self.items}, got {start}:{stop}")
+        if not names:
+            return Selection(start, stop)
+        if self.directory.names is None:
+            raise UsageError("names select files of a folder, but this archive holds arrays; use a range")
+        chosen = [
+            number
+            for number, name in enumerate(self.names)
+            if start <= number < stop and any(fnmatch.fnmatchcase(name, pattern) for pattern in names)
+        ]
+        if not chosen:
+            raise UsageError(f"no name in this archive matches {' or '.join(names)}; inspect --list shows the names")
+        return Selection(start, stop, np.array(chosen, np.int64))
+
+    def iter_blocks(
+        self, selection: Selection | None = None, *, damaged: list[Damage] | None = None
+    ) -> Iterator[Items]:
+        """Items of every block that holds some of the selection (all where None), in the file's order, a
+        block at a time.
+
+        damaged: blocks that cannot be decoded are reported here and left out; where None, the first one
+        raises.
+        """
+        selection = selection or self.select()
+        for block in self.directory.blocks:
+            stream = self.directory.streams[block.stream]
+            if not stream.holds_items:
+                continue
+            entries = self._wanted(block, selection)
+            if entries is None:
+                continue
+            numbers, positions = entries
+            try:
+                values = self.decode_block(block)
+            except CorruptBlock as error:
+                if damaged is None:
+                    raise
+                damaged.append(Damage(block.number, tuple(numbers.tolist()), str(error)))
+                continue
+            if len(positions) != block.count:
+                values = values[positions]
+            yield Items(block.number, stream.mode, numbers, values)
+
+    def _wanted(self, block: Block, selection: Selection) -> tuple[np.ndarray, np.ndarray] | None:
+        """Entry numbers and slots of the part of a block that is asked for; None if there is none.
+
+        Nothing of the size of the block's count is built before the block's memory has been checked.
+        """
+        first, last = self.directory.ranks_in(block.stream, selection.start, selection.stop)
+        low, high = max(first, block.first), min(last, block.first + block.count)
+        if low >= high:
+            return None
+        stream = self.directory.streams[block.stream]
+        self._check_memory(block, stream.elements * block.count)
+        numbers = self.directory.entries_of(block.stream, low, high)
+        positions = selection.positions(numbers)
+        if not len(positions):
+            return None
+        return numbers[positions], positions + (low - block.first)
+
+    def file_size(self, entry: int) -> int | None:
+        """Bytes of an entry that is kept as a whole file; None for others."""
+        for number, sizes in self.directory.sizes.items():
+            if self.directory.streams[number].type == FILES:
+                first, last = self.directory.ranks_in(number, entry, entry + 1)
+                if first < last:
+                    return sizes[first]
+        return None
+
+    def read_file(self, entry: int) -> Iterator[bytes]:
+        """The bytes of an entry that is kept as a whole file, in pieces; raises UsageError for others."""
+        for number, sizes in self.directory.sizes.items():
+            if self.directory.streams[number].type == FILES:
+                first, last = self.directory.ranks_in(number, entry, entry + 1)
+                if first < last:
+                    yield from self._joined(number, self._starts(number)[first], sizes[first])
+                    return
+        raise UsageError(f"expected an entry that is kept as a file, got number {entry}")
+
+    def metadata(self, item: int) -> bytes:
+        """What the file of an item held beside its pixels; empty for most."""
+        for number, sizes in self.directory.sizes.items():
+            if self.directory.streams[number].type == METADATA and sizes[item]:
+                self._check_output(sizes[item], None)
+                return b"".join(self._joined(number, self._starts(number)[item], sizes[item]))
+        return b""
+
+    def _starts(self, stream: int) -> list[int]:
+        if stream not in self._file_starts:
+            starts, total = [], 0
+            for size in self.directory.sizes[stream]:
+                starts.append(total)
+                total += size
+            self._file_starts[stream] = starts
+        return self._file_starts[stream]
+
+    _file_starts: dict[int, list[int]] = field(default_factory=dict)
+    _last_piece: tuple[int, bytes] = (-1, b"")
+
+    def _joined(self, stream: int, start: int, size: int) -> Iterator[bytes]:
+        """The bytes ``start`` to ``start + size`` of a stream of files; the block used last is kept for
+        the next call.
+        """
+        blocks = self.directory.blocks_of[stream]
+        low, high = 0, len(blocks)
+        while low < high:  # the first block that ends behind start
+            middle = (low + high) // 2
+            if blocks[middle].first + blocks[middle].count <= start:
+                low = middle + 1
+            else:
+                high = middle
+        while size:
+            block = blocks[low]
+            if self._last_piece[0] != block.number:
+                self._last_piece = block.number, self.decode_block(block).tobytes()
+            piece = self._last_piece[1][start - block.first : start - block.first + size]
+            yield piece
+            start += len(piece)
+            size -= len(piece)
+            low += 1
+
+    # In memory.
+
+    def output_bytes(self, selection: Selection) -> int:
+        """Bytes of the selected entries as they come back: values in their dtype, files as they are."""
+        total = 0
+        for number, stream in enumerate(self.directory.streams):
+            if stream.type == METADATA:
+                continue
+            if selection.chosen is None:
+                first, last = self.directory.ranks_in(number, selection.start, selection.stop)
+                ranks: Sequence[int] = range(first, last)
+            else:
+                ranks = []
+                for entry in selection.chosen.tolist():
+                    first, last = self.directory.ranks_in(number, entry, entry + 1)
+                    ranks += range(first, last)
+            if stream.holds_items:
+                total += len(ranks) * stream.item_bytes
+            elif len(ranks):
+                total += sum(self.directory.sizes[number][rank] for rank in ranks)
+        return total
+
+    def _check_output(self, size: int, max_output: int | None) -> None:
+        limit = max(OUTPUT_BYTES, OUTPUT_RATIO * self._size) if max_output is None else max_output
+        if size > limit:
+            raise TooLarge(
+                f"decoding would produce {size} bytes, more than the limit of {limit}; take a range, or "
+                f"raise the limit "
+                f"with max_output if you trust this archive of {self._size} bytes"
+            )
+
+    def read(
+        self,
+        range: tuple[int, int] | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        damaged: list[Damage] | None = None,
+        max_output: int | None = None,
+    ) -> np.ndarray | list[np.ndarray | bytes]:
+        """Items in memory: one array (n, *shape) for arrays; for folders a list in the original order,
+        with bytes for items that
+        are kept as whole files.
+
+        damaged: report damaged blocks here instead of raising; their items are zeros (for folders: empty
+        bytes).
+        max_output: bytes that may be produced; without it ``OUTPUT_RATIO`` and ``OUTPUT_BYTES`` rule.
+
+        Raises CorruptBlock, TooLarge, UsageError.
+        """
+        selection = self.select((0, self.items) if range is None else range, names)
+        self._check_output(self.output_bytes(selection), max_output)
+        if self.header.kind == "folder":
+            return self._read_list(selection, damaged)
+        if not self.header.arrays:
+            return self._read_kept_array()
+        info = self.header.arrays[0]
+        order: Literal["C", "F"] = "F" if len(self.header.arrays) == 1 and info.fortran else "C"
+        result = np.zeros((selection.count, *info.shape[1:]), info.dtype, order=order)
+        for items in self.iter_blocks(selection, damaged=damaged):
+            result[items.entries - selection.start] = items.values
+        return result
+
+    def _read_list(self, selection: Selection, damaged: list[Damage] | None) -> list[np.ndarray | bytes]:
+        numbers = range(selection.start, selection.stop) if selection.chosen is None else selection.chosen.tolist()
+        found: dict[int, np.ndarray | bytes] = {}
+        for items in self.iter_blocks(selection, damaged=damaged):
+            found.update(zip(items.entries.tolist(), items.values))
+        for entry in numbers:
+            if self.file_size(entry) is not None:
+                try:
+                    found[entry] = b"".join(self.read_file(entry))
+                except CorruptBlock as error:
+                    if damaged is None:
+                        raise
+                    damaged.append(Damage(-1, (entry,), str(error)))
+        return [found.get(entry, b"") for entry in numbers]
+
+    def _read_kept_array(self) -> np.ndarray:
+        data = io.BytesIO(b"".join(self.read_file(0)))
+        try:
+            array = np.lib.format.read_array(data, allow_pickle=False)
+        except ValueError as error:
+            raise CorruptHeader(f"the array that this archive keeps as a file cannot be read ({error})") from None
+        return array
+
+    # Checking.
+
+    def check_file(self) -> None:
+        """Compare the checksum of the whole file; raises ArchiveError."""
+        digest = hashlib.blake2b(digest_size=FILE_DIGEST_BYTES)
+        end = self._size - FILE_DIGEST_BYTES - len(END)
+        for start in range(0, end, 2**20):
+            digest.update(self._bytes(start, min(2**20, end - start)))
+        if digest.digest() != self._bytes(end, FILE_DIGEST_BYTES):
+            raise ArchiveError(
+                "the checksum of this archive does not agree with its bytes; get a fresh copy of the file"
+            )
+
+    def verify(self, source: Source | None = None) -> Figures:
+        """Decode everything, compare all checksums, and compare the data with ``source`` if one is given.
+
+        Raises CorruptBlock, ArchiveError, DataError (the data differ).
+        """
+        from codelength.archive.verify import compare
+
+        for block in self.directory.blocks:
+            self.decode_block(block)
+        self.check_file()
+        if source is not None:
+            compare(self, source)
+        return self.inspect()
+
+    def extract(
+        self,
+        dest: str | Path,
+        range: tuple[int, int] | None = None,
+        names: Sequence[str] | None = None,
+        *,
+        force: bool = False,
+        keep_going: bool = False,
+        max_output: int | None = None,
+        images: ImageWriter | None = None,
+    ) -> Report:
+        """Write items to files; see ``codelength.archive.extract.extract``."""
+        from codelength.archive.extract import extract
+
+        return extract(
+            self,
+            Path(dest),
+            self.select(range, names),
+            force=force,
+            keep_going=keep_going,
+            max_output=max_output,
+            images=images,
+        )
+
+    def _bytes(self, start: int, count: int) -> bytes:
+        return _read(self._file, start, count)
+
+
+def _read(file: BinaryIO, start: int, count: int) -> bytes:
+    file.seek(start)
+    data = file.read(count)
+    if len(data) != count:
+        raise Truncated(f"this archive ends after {start + len(data)} bytes where more are needed; get a fresh copy")
+    return data
+
+
+def _open(
+    path: Path, file: BinaryIO, resolver: ModelResolver | None, loader: ModelLoader, max_memory: float
+) -> Archive:
+    size = os.fstat(file.fileno()).st_size
+    magic = _read(file, 0, min(len(MAGIC), size))
+    if magic != MAGIC or size == len(MAGIC):
+        if MAGIC.startswith(magic):  # as far as it goes
+            raise Truncated(f"{path} has only {size} bytes, the beginning of an archive; get a fresh copy of the file")
+        if magic.startswith(MAGIC[:5]):
+            raise NotAnArchive(
+                f"{path} was an archive that a transfer in text mode has damaged; get a fresh copy in binary mode"
+            )
+        raise NotAnArchive(f"expected a codelength archive, but {path} does not begin like one")
+    # Version and length of the header take at most nine bytes each.
+    front = _Front(file, size)
+    version = front.cursor.uint()
+    if version > VERSION:
+        raise NewerVersion(
+            f"{path} is of version {version} and this program reads up to version {VERSION}; upgrade codelength"
+        )
+    if version < VERSION:
+        raise CorruptHeader(f"{path} states the version {version}, which never existed; get a fresh copy of the file")
+    if size < len(MAGIC) + TRAILER_BYTES or _read(file, size - len(END), len(END)) != END:
+        raise Truncated(
+            f"{path} does not end as an archive does: it is truncated, or something was added; get a fresh copy"
+        )
+    length = front.cursor.uint()
+    start = len(MAGIC) + front.cursor.position
+    if length > MAX_HEADER or start + length + MODEL_DIGEST_BYTES + CHECK_BYTES + TRAILER_BYTES > size:
+        raise CorruptHeader(
+            f"{path} states a header of {length} bytes, more than it can have; get a fresh copy of the file"
+        )
+    header_bytes = _read(file, start, length)
+    model_start = start + length + MODEL_DIGEST_BYTES
+    header = Header.parse(header_bytes, _read(file, start + length, MODEL_DIGEST_BYTES))
+    blocks_start = model_start + header.model_bytes + CHECK_BYTES
+    if blocks_start + TRAILER_BYTES > size:
+        raise CorruptHeader(
+            f"{path} states a model of {header.model_bytes} bytes, more than it can have; get a fresh copy"
+        )
+    digest = hashlib.blake2b(digest_size=CHECK_BYTES)
+    for position in range(0, blocks_start - CHECK_BYTES, 2**20):
+        digest.update(_read(file, position, min(2**20, blocks_start - CHECK_BYTES - position)))
+    if digest.digest() != _read(file, blocks_start - CHECK_BYTES, CHECK_BYTES):
+        raise CorruptHeader(f"the header or the model in {path} is corrupt; get a fresh copy of the file")
+    if header.memory > max_memory:
+        raise TooLarge(
+            f"decoding {path} needs {header.memory} bytes of memory, more than the limit of "
+            f"{int(max_memory)}; "
+            f"raise the limit with max_memory if you trust it"
+        )
+    directory = _open_directory(path, file, size, header, blocks_start, max_memory)
+    return Archive(path, header, directory, file, size, model_start, resolver, loader, max_memory)
+
+
+class _Front:
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.cursor = Cursor(_read(file, len(MAGIC), min(18, size - len(MAGIC))), "header")
+
+
+def _open_directory(
+    path: Path, file: BinaryIO, size: int, header: Header, blocks_start: int, max_memory: float
+) -> Directory:
+    trailer = _read(file, size - TRAILER_BYTES, TRAILER_BYTES)
+    length = int.from_bytes(trailer[:8], "little")
+    start = size - TRAILER_BYTES - length
+    if start < blocks_start:
+        raise CorruptHeader(f"{path} states a directory of {length} bytes, more than it can have; get a fresh copy")
+    data = _read(file, start, length)
+    if check_of(data, trailer[:8]) != trailer[8 : 8 + CHECK_BYTES]:
+        raise CorruptHeader(f"the directory of {path} is corrupt; get a fresh copy of the file")
+    limit = int(min(max_memory, 2**40))
+    directory = Directory.parse(data, header, blocks_start, limit)
+    end = blocks_start + sum(block.length for block in directory.blocks)
+    if end != start:
+        raise CorruptHeader(
+            f"the blocks of {path} do not fill the space between its parts; get a fresh copy of the file"
+        )
+    return directory

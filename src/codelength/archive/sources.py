@@ -1,0 +1,293 @@
+"""Where an archive's items come from: arrays, or the images of a folder.
+
+A source hands out items in pieces, so that a writer never holds more than a block. Reading files and
+pixels is the
+business of the data layer; here they arrive as arrays and as entries with methods to read them.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from codelength.archive.fitting import join
+from codelength.archive.layout import MAX_AXES, MODES, ArrayInfo, is_item_dtype
+from codelength.errors import DataError, UsageError
+
+PIECE = 2**22
+
+
+@dataclass(frozen=True)
+class ItemClass:
+    """Items of one mode, dtype and shape. ``entries``: their numbers, ascending."""
+
+    mode: str
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    entries: Sequence[int]
+
+
+class Source(Protocol):
+    """What ``write_archive`` compresses.
+
+    kind, name, arrays, members: as in the header.  names: of all entries (folders), else None.
+    axes: transposition from items to the model's events where it is not to be guessed.
+    """
+
+    kind: str
+    name: str
+    arrays: tuple[ArrayInfo, ...]
+    members: tuple[str, ...]
+    axes: tuple[int, ...] | None
+
+    @property
+    def items(self) -> int:
+        """Number of items that have entries."""
+        ...
+
+    @property
+    def names(self) -> Sequence[str] | None: ...
+
+    @property
+    def has_metadata(self) -> bool: ...
+
+    def classes(self) -> list[ItemClass]:
+        """The items that are kept as values; all others are whole files."""
+        ...
+
+    def read(self, item_class: ItemClass, start: int, stop: int) -> np.ndarray:
+        """Items (stop - start, *shape): positions ``start`` to ``stop`` of ``item_class.entries``."""
+        ...
+
+    def files(self) -> list[int]:
+        """Entry numbers, ascending, of items and kept files that are kept as whole files."""
+        ...
+
+    def file_elements(self, entry: int) -> int:
+        """Elements of an item that is kept as a whole file, where known, else 0."""
+        ...
+
+    def read_file(self, entry: int) -> Iterator[bytes]:
+        """The bytes of a whole file, in pieces."""
+        ...
+
+    def metadata(self, entry: int) -> bytes:
+        """What an image file holds beside its pixels; empty for most."""
+        ...
+
+
+class ArraySource:
+    """Items that are the rows of one array, or of several arrays of one dtype and item shape.
+
+    arrays: an array, or the arrays by name (an ``.npz``): those that hold the items are joined, the others
+    are kept
+        whole. Arrays may be memory-mapped.
+    kind: "array", "npz" or "idx".  name: of the file they came from.
+    axes: transposition from an item to the model's event; guessed where None.
+    coded: names of the arrays whose rows are the items; without it, the largest with several axes (the
+    largest of all
+        if none has) and those like it.
+
+    Raises DataError for arrays of Python objects.
+    """
+
+    def __init__(
+        self,
+        arrays: np.ndarray | Mapping[str, np.ndarray],
+        *,
+        kind: str | None = None,
+        name: str = "",
+        axes: tuple[int, ...] | None = None,
+        coded: Sequence[str] | None = None,
+    ) -> None:
+        self.kind = kind or ("npz" if isinstance(arrays, Mapping) else "array")
+        self.name = name
+        self.axes = axes
+        table = dict(arrays) if isinstance(arrays, Mapping) else {"": np.asanyarray(arrays)}
+        if self.kind != "npz" and len(table) != 1:
+            raise UsageError(f"expected one array for data of kind {self.kind}, got {len(table)}")
+        for key, array in table.items():
+            if array.dtype.hasobject:
+                raise DataError(
+                    f"expected numbers in {key or name or 'the array'}, got Python objects, which are not kept"
+                )
+        self.members = tuple(table) if self.kind == "npz" else ()
+        coded = _coded_members(table) if coded is None else [key for key in table if key in set(coded)]
+        self.arrays = tuple(
+            ArrayInfo(key, table[key].dtype.str, table[key].shape, _is_fortran(table[key])) for key in coded
+        )
+        self._parts = [table[key] for key in coded]
+        self._kept = [array for key, array in table.items() if key not in set(coded)]
+        self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
+
+    @property
+    def items(self) -> int:
+        return int(self._starts[-1])
+
+    @property
+    def names(self) -> None:
+        return None
+
+    @property
+    def has_metadata(self) -> bool:
+        return False
+
+    def classes(self) -> list[ItemClass]:
+        if not self.items:
+            return []
+        first = self._parts[0]
+        return [ItemClass("", first.dtype, first.shape[1:], range(self.items))]
+
+    def read(self, item_class: ItemClass, start: int, stop: int) -> np.ndarray:
+        pieces = []
+        for offset, part in zip(self._starts[:-1], self._parts):
+            low, high = max(start - int(offset), 0), min(stop - int(offset), len(part))
+            if low < high:
+                pieces.append(np.asarray(part[low:high]))
+        return np.ascontiguousarray(join(pieces))
+
+    def files(self) -> list[int]:
+        return [self.items + k for k in range(len(self._kept))]
+
+    def file_elements(self, entry: int) -> int:
+        return 0
+
+    def read_file(self, entry: int) -> Iterator[bytes]:
+        buffer = io.BytesIO()
+        np.lib.format.write_array(buffer, self._kept[entry - self.items], allow_pickle=False)
+        yield from _pieces(buffer.getbuffer())
+
+    def metadata(self, entry: int) -> bytes:
+        return b""
+
+
+def _coded_members(table: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of the arrays whose rows are the items: the largest and all like it."""
+    fitting = {key: array for key, array in table.items() if 1 <= array.ndim <= MAX_AXES and is_item_dtype(array.dtype)}
+    if not any(array.size for array in fitting.values()):
+        return []
+    main = max(fitting.values(), key=lambda array: (array.ndim > 1 and array.size > 0, array.nbytes))
+    return [key for key, array in fitting.items() if array.dtype == main.dtype and array.shape[1:] == main.shape[1:]]
+
+
+def _is_fortran(array: np.ndarray) -> bool:
+    return bool(array.flags.f_contiguous and not array.flags.c_contiguous)
+
+
+def _pieces(data: bytes | memoryview) -> Iterator[bytes]:
+    for start in range(0, len(data), PIECE):
+        yield bytes(data[start : start + PIECE])
+
+
+class FolderEntry(Protocol):
+    """A file of a folder, found by the data layer.
+
+    name: relative, with ``/`` between parts.
+    is_image: whether it counts as an item; other files are kept beside the items.
+    mode: one of ``layout.MODES`` if its pixels are to be kept as values, "" if it is to be kept as a whole
+    file.
+    shape: of the pixels (H, W) or (H, W, channels); () where unknown.
+    metadata: what the file holds beside its pixels.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def is_image(self) -> bool: ...
+
+    @property
+    def mode(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def metadata(self) -> bytes: ...
+
+    def read_pixels(self) -> np.ndarray: ...
+
+    def read_bytes(self) -> Iterable[bytes]:
+        """The whole file, in pieces."""
+        ...
+
+
+class FolderSource:
+    """The files of a folder; images are items in the order given, other files follow them.
+
+    Raises DataError for entries with impossible modes or the same name.
+    """
+
+    kind = "folder"
+    name = ""
+    arrays: tuple[ArrayInfo, ...] = ()
+    members: tuple[str, ...] = ()
+    axes: tuple[int, ...] | None = None
+
+    def __init__(self, entries: Iterable[FolderEntry]) -> None:
+        entries = list(entries)
+        self.entries = [e for e in entries if e.is_image] + [e for e in entries if not e.is_image]
+        self._items = sum(entry.is_image for entry in entries)
+        if len({entry.name for entry in entries}) != len(entries):
+            raise DataError("expected files of different names, got two of the same name")
+        for entry in self.entries:
+            if "\0" in entry.name or not entry.name:
+                raise DataError(f"expected a file name, got {entry.name!r}")
+            if entry.mode and (entry.mode not in MODES or not entry.is_image or not all(entry.shape)):
+                raise DataError(f"expected an image of a known mode in {entry.name}, got {entry.mode!r}, {entry.shape}")
+
+    @property
+    def items(self) -> int:
+        return self._items
+
+    @property
+    def names(self) -> list[str]:
+        return [entry.name for entry in self.entries]
+
+    @property
+    def has_metadata(self) -> bool:
+        return any(entry.metadata for entry in self.entries[: self._items])
+
+    def classes(self) -> list[ItemClass]:
+        groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        for number, entry in enumerate(self.entries):
+            if entry.mode:
+                groups.setdefault((entry.mode, tuple(entry.shape)), []).append(number)
+        return [ItemClass(mode, np.dtype(MODES[mode][0]), shape, numbers) for (mode, shape), numbers in groups.items()]
+
+    def read(self, item_class: ItemClass, start: int, stop: int) -> np.ndarray:
+        items = np.empty((stop - start, *item_class.shape), item_class.dtype)
+        for position in range(start, stop):
+            entry = self.entries[item_class.entries[position]]
+            pixels = entry.read_pixels()
+            if pixels.shape != item_class.shape:
+                raise DataError(
+                    f"expected {entry.name} to have the shape {item_class.shape}, got {pixels.shape}; it changed"
+                )
+            items[position - start] = pixels
+            if not np.array_equal(items[position - start], pixels):
+                raise DataError(f"expected {entry.name} to hold pixels of mode {item_class.mode}, got other values")
+        return items
+
+    def files(self) -> list[int]:
+        return [number for number, entry in enumerate(self.entries) if not entry.mode]
+
+    def file_elements(self, entry: int) -> int:
+        shape = self.entries[entry].shape
+        return int(np.prod(shape, dtype=object)) if shape and self.entries[entry].is_image else 0
+
+    def read_file(self, entry: int) -> Iterator[bytes]:
+        for piece in self.entries[entry].read_bytes():
+            yield from _pieces(piece)
+
+    def metadata(self, entry: int) -> bytes:
+        return self.entries[entry].metadata
+
+
+def encode_name(name: str) -> bytes:
+    """A relative name as the bytes of the file system that it came from."""
+    return name.encode("utf-8", "surrogateescape")

@@ -1,0 +1,472 @@
+"""Writing archives: item by item, block by block, and never a half-written file."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from codelength.archive import codecs
+from codelength.archive.atomic import atomic_file
+from codelength.archive.directory import Block, Directory
+from codelength.archive.figures import Figures
+from codelength.archive.fitting import find_levels, fit_stream, join, representable, to_events, to_items
+from codelength.archive.layout import (
+    END,
+    FILE_DIGEST_BYTES,
+    FILES,
+    ITEMS,
+    MAGIC,
+    METADATA,
+    MODEL,
+    VERSION,
+    Header,
+    Stream,
+    model_block_memory,
+    plain_block_memory,
+)
+from codelength.archive.model import Model, ModelLoader, load_model
+from codelength.archive.reader import Archive
+from codelength.archive.sources import ItemClass, Source, encode_name
+from codelength.archive.wire import check_of, uint
+from codelength.errors import ArchiveError, CorruptBlock, NotRepresentable, UsageError
+
+BLOCK_ITEMS = 1024
+BLOCK_BYTES = 4 * 2**20
+MEMORY = 256 * 2**20
+
+
+def write_archive(
+    path: str | Path,
+    source: Source,
+    model: Model,
+    *,
+    block_items: int = BLOCK_ITEMS,
+    block_bytes: int = BLOCK_BYTES,
+    embed: bool = True,
+    model_name: str = "",
+    verify: bool = True,
+    max_memory: int = MEMORY,
+    data_sha256: str | None = None,
+    progress: Callable[[int], None] | None = None,
+    model_loader: ModelLoader = load_model,
+) -> Figures:
+    """Compress ``source`` with ``model`` into a new archive at ``path``, replacing a file of that name.
+
+    block_items, block_bytes: what a block holds at most (one item at least).
+    embed: put the model into the file; otherwise it is named by its SHA-256 and ``model_name``.
+    verify: decode every block, and read the file back, before it gets its name.
+    max_memory: bytes that decoding may need; blocks are made smaller to stay under it.
+    data_sha256: 64 hexadecimal digits to record for the data; computed from it where None.
+    progress: called with the number of items written since the last call.
+
+    The same source, model and options give the same bytes.
+
+    Raises UsageError, DataError; ArchiveError if the file cannot be written; CorruptBlock if a block does
+    not decode
+    to what it was made from.
+    """
+    path = Path(path)
+    if block_items < 1 or block_bytes < 1:
+        raise UsageError(f"expected blocks of at least one item and one byte, got {block_items} and {block_bytes}")
+    if path.is_dir():
+        raise ArchiveError(f"expected a file name for the archive, got the folder {path}; name a file in it")
+    try:
+        with atomic_file(path) as (file, temporary):
+            writer = _Writer(
+                file, source, model, block_items=block_items, block_bytes=block_bytes, max_memory=max_memory
+            )
+            writer.verify_blocks = verify
+            writer.progress = progress or (lambda count: None)
+            writer.write_front(model.to_bytes() if embed else b"", model_name)
+            writer.write_items()
+            writer.write_files()
+            writer.write_end(data_sha256)
+            file.flush()
+            if verify:
+                _verify_file(temporary, None if embed else model, model_loader, model.features)
+            with Archive.open(temporary, max_memory=None, features=model.features) as archive:
+                figures = archive.inspect()
+    except OSError as error:
+        raise ArchiveError(f"cannot write {path}: {error.strerror or error}; no archive was left behind") from error
+    return figures
+
+
+def _verify_file(path: Path, model: Model | None, loader: ModelLoader, features: tuple[int, ...]) -> None:
+    """Whether the finished file holds together; blocks of the model were decoded when they were written."""
+
+    def resolve(sha256: str, name: str) -> Model | None:
+        return model
+
+    with Archive.open(path, resolve, max_memory=None, model_loader=loader, features=features) as archive:
+        archive.check_file()
+        if any(stream.type == MODEL for stream in archive.directory.streams):
+            archive.load_model()
+        for block in archive.directory.blocks:
+            if archive.directory.streams[block.stream].type != MODEL:
+                archive.decode_block(block)
+
+
+@dataclass
+class _Plan:
+    """How a class of items is written. stream: None where the model cannot code it at all."""
+
+    item_class: ItemClass
+    stream: Stream | None
+    model_items: int
+    plain_items: int
+    memory: int
+
+
+class _Pending:
+    """Items that wait until a block is full."""
+
+    def __init__(self, size: int, write: Callable[[np.ndarray, np.ndarray], None]) -> None:
+        self.size = size
+        self.write = write
+        self.entries: list[np.ndarray] = []
+        self.values: list[np.ndarray] = []
+        self.count = 0
+
+    def add(self, entries: np.ndarray, values: np.ndarray) -> None:
+        if not len(entries):
+            return
+        self.entries.append(entries)
+        self.values.append(values)
+        self.count += len(entries)
+        if self.count < self.size:
+            return
+        entries, values = self._joined()
+        whole = self.count - self.count % self.size
+        for start in range(0, whole, self.size):
+            self.write(entries[start : start + self.size], values[start : start + self.size])
+        self.entries, self.values, self.count = [entries[whole:]], [values[whole:]], self.count - whole
+
+    def finish(self) -> None:
+        if self.count:
+            self.write(*self._joined())
+        self.entries, self.values, self.count = [], [], 0
+
+    def _joined(self) -> tuple[np.ndarray, np.ndarray]:
+        return join(self.entries), join(self.values)
+
+
+class _Writer:
+    verify_blocks = True
+    progress: Callable[[int], None]
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        source: Source,
+        model: Model,
+        *,
+        block_items: int,
+        block_bytes: int,
+        max_memory: int,
+    ) -> None:
+        self.file = file
+        self.source = source
+        self.model = model
+        self.block_bytes = block_bytes
+        self.digest = hashlib.blake2b(digest_size=FILE_DIGEST_BYTES)
+        self.position = 0
+        self.plans = [self._plan(c, block_items, block_bytes, max_memory) for c in source.classes()]
+        self.whole_files = source.files()
+        self.streams: list[Stream] = []
+        self.blocks: list[Block] = []
+        self.filled: list[int] = []
+        self.sizes: dict[int, list[int]] = {}
+        self.kept = sum(entry >= source.items for entry in self.whole_files)
+        self.owner = np.zeros(source.items + self.kept, np.int32)  # the stream of each entry
+        self.code_length = 0.0
+        self.startup = 0.0
+        self.data_digest = _DataDigest(len(self.owner) if source.kind == "folder" else None)
+
+    def _plan(self, item_class: ItemClass, block_items: int, block_bytes: int, max_memory: int) -> _Plan:
+        item_bytes = math.prod(item_class.shape) * item_class.dtype.itemsize
+        within_memory = max_memory // plain_block_memory(item_bytes)
+        plain = max(1, min(block_items, block_bytes // item_bytes, within_memory))
+        memory = plain_block_memory(plain * item_bytes)
+        stream = fit_stream(item_class.mode, item_class.dtype, item_class.shape, self.model.space, self.source.axes)
+        count = plain
+        if stream is not None:
+            while count > 1 and self._memory(stream, count) > max_memory:
+                count = -(-count // 2)
+            memory = max(memory, self._memory(stream, count))
+        return _Plan(item_class, stream, count, plain, memory)
+
+    def _memory(self, stream: Stream, count: int) -> int:
+        limit = getattr(self.model, "group_limit", None)
+        group = count if limit is None else min(count, limit(stream.event))
+        return model_block_memory(stream, count, self.model.memory_bytes(group, stream.event))
+
+    def _files_memory(self) -> int:
+        return plain_block_memory(self.block_bytes) if self.whole_files or self.source.has_metadata else 0
+
+    # The parts of the file, in order.
+
+    def write_front(self, model_file: bytes, model_name: str) -> None:
+        header = Header(
+            kind=self.source.kind,
+            memory=max([plan.memory for plan in self.plans] + [self._files_memory()]),
+            features=tuple(sorted(self.model.features)),
+            model_bytes=len(model_file),
+            model_name=model_name,
+            model_sha256=self.model.sha256,
+            name=self.source.name,
+            arrays=self.source.arrays,
+            members=self.source.members,
+        )
+        data = header.to_bytes()
+        digest = bytes.fromhex(self.model.sha256)
+        Header.parse(data, digest)
+        front = MAGIC + uint(VERSION) + uint(len(data)) + data + digest
+        for part in (front, model_file, check_of(front, model_file)):
+            self._write(part)
+
+    def write_items(self) -> None:
+        for plan in self.plans:
+            self._write_class(plan)
+
+    def write_files(self) -> None:
+        if self.whole_files:
+            stream = self._open_stream(Stream(FILES))
+            self.owner[self.whole_files] = stream
+            self._write_bytes(stream, (self._file(entry) for entry in self.whole_files))
+        if self.source.has_metadata:
+            stream = self._open_stream(Stream(METADATA))
+            self._write_bytes(stream, ([self.source.metadata(entry)] for entry in range(self.source.items)))
+
+    def write_end(self, data_sha256: str | None) -> None:
+        source = self.source
+        names = source.names
+        directory = Directory(
+            items=source.items,
+            kept=self.kept,
+            streams=tuple(self.streams),
+            blocks=tuple(self.blocks),
+            runs=_runs(self.owner),
+            sizes=self.sizes,
+            names=None if names is None else tuple(map(encode_name, names)),
+            code_length=math.ceil(self.code_length),
+            startup=math.ceil(self.startup),
+            kept_elements=sum(source.file_elements(entry) for entry in self.whole_files if entry < source.items),
+            data_digest=bytes.fromhex(data_sha256) if data_sha256 else self.data_digest.result(),
+        ).to_bytes()
+        length = len(directory).to_bytes(8, "little")
+        self._write(directory)
+        self._write(length)
+        self._write(check_of(directory, length))
+        self._write(self.digest.digest())
+        self._write(END)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self.file.write(data)
+        self.digest.update(data)
+        self.position += len(data)
+
+    # Items.
+
+    def _write_class(self, plan: _Plan) -> None:
+        item_class = plan.item_class
+        # Items that are seen to be beyond the model at once, and those that it refuses later.
+        plain = _Pending(plan.plain_items, self._plain_writer(item_class))
+        rejects = _Pending(plan.plain_items, self._plain_writer(item_class))
+        coded: _Pending | None = None
+        stream = plan.stream
+        for start in range(0, len(item_class.entries), plan.model_items):
+            stop = min(start + plan.model_items, len(item_class.entries))
+            entries = np.array(item_class.entries[start:stop], np.int64)
+            values = self.source.read(item_class, start, stop)
+            self.data_digest.add_items(entries, values)
+            if stream is None:
+                plain.add(entries, values)
+            else:
+                if coded is None:
+                    stream = replace(stream, levels=find_levels(values, self.model.space.symbols))
+                    coded = _Pending(plan.model_items, self._model_writer(stream, rejects))
+                good = representable(values, stream, self.model.space.symbols)
+                if good.all():
+                    coded.add(entries, values)
+                else:
+                    coded.add(entries[good], values[good])
+                    plain.add(entries[~good], values[~good])
+            self.progress(len(entries))
+        if coded is not None:
+            coded.finish()
+        plain.finish()
+        rejects.finish()
+
+    def _model_writer(self, stream: Stream, rejects: _Pending) -> Callable[[np.ndarray, np.ndarray], None]:
+        number: int | None = None
+
+        def write(entries: np.ndarray, values: np.ndarray) -> None:
+            nonlocal number
+            events = to_events(values, stream)
+            refused = np.zeros(len(entries), bool)
+            while not refused.all():
+                try:
+                    sizes, words = self.model.encode_block(events[~refused])
+                    break
+                except NotRepresentable as error:
+                    # A latent left its range. Only the model knows whose; if it does not say, all are
+                    # refused.
+                    named = getattr(error, "items", None)
+                    left = np.flatnonzero(~refused)
+                    refused[left if not named else left[list(named)]] = True
+            rejects.add(entries[refused], values[refused])
+            if refused.all():
+                return
+            entries, values, events = entries[~refused], values[~refused], events[~refused]
+            if number is None:
+                number = self._open_stream(stream)
+            self.owner[entries] = number
+            data = np.ascontiguousarray(words, "<u4").tobytes()
+            if self.verify_blocks:
+                self._verify_block(words, list(sizes), events)
+                self._verify_items(to_items(events, stream), values)
+            self._add_block(number, data, len(entries), values.tobytes(), sizes=tuple(int(size) for size in sizes))
+            self.code_length += math.fsum(self.model.code_length_bits(events))
+            self.startup += float(self.model.startup_bits(events))
+
+        return write
+
+    def _verify_block(self, words: np.ndarray, sizes: list[int], events: np.ndarray) -> None:
+        check = getattr(self.model, "verify_block", None)
+        if check is not None:
+            good = check(words, sizes, events)
+        else:
+            good = np.array_equal(self.model.decode_block(words, sizes, events.shape[1:]), events)
+        if good is False:
+            raise self._spoilt()
+
+    def _verify_items(self, restored: np.ndarray, values: np.ndarray) -> None:
+        """The way from events back to items must give the very bytes that the block's check is made of."""
+        if restored.tobytes() != values.tobytes():
+            raise self._spoilt()
+
+    def _spoilt(self) -> CorruptBlock:
+        return CorruptBlock(
+            f"block {len(self.blocks)} did not decode to what it was made from; no archive was written, "
+            f"and this is a fault of the program or the machine"
+        )
+
+    def _plain_writer(self, item_class: ItemClass) -> Callable[[np.ndarray, np.ndarray], None]:
+        number: int | None = None
+        stream = Stream(ITEMS, item_class.mode, item_class.dtype.str, item_class.shape)
+
+        def write(entries: np.ndarray, values: np.ndarray) -> None:
+            nonlocal number
+            if number is None:
+                number = self._open_stream(stream)
+            self.owner[entries] = number
+            codec, data = codecs.pack_items(values)
+            self._add_block(number, data, len(entries), values.tobytes(), codec=codec)
+
+        return write
+
+    def _open_stream(self, stream: Stream) -> int:
+        self.streams.append(stream)
+        self.filled.append(0)
+        if not stream.holds_items:
+            self.sizes[len(self.streams) - 1] = []
+        return len(self.streams) - 1
+
+    def _add_block(
+        self,
+        stream: int,
+        data: bytes,
+        count: int,
+        original: bytes,
+        *,
+        codec: int = 0,
+        sizes: tuple[int, ...] = (),
+    ) -> None:
+        self.blocks.append(
+            Block(
+                len(self.blocks), stream, self.position, len(data), count, self.filled[stream], codec, sizes,
+                check_of(original),
+            )
+        )  # fmt: skip
+        self.filled[stream] += count
+        self._write(data)
+
+    # Whole files and metadata.
+
+    def _file(self, entry: int) -> Iterable[bytes]:
+        for piece in self.source.read_file(entry):
+            self.data_digest.add_file(entry, piece)
+            yield piece
+
+    def _write_bytes(self, stream: int, files: Iterable[Iterable[bytes]]) -> None:
+        """Join files end to end and cut the result into blocks."""
+        buffer = bytearray()
+
+        def write(size: int) -> None:
+            original = bytes(buffer[:size])
+            del buffer[:size]
+            codec, data = codecs.pack_bytes(original)
+            self._add_block(stream, data, len(original), original, codec=codec)
+
+        for file in files:
+            size = 0
+            for piece in file:
+                size += len(piece)
+                buffer += piece
+                while len(buffer) >= self.block_bytes:
+                    write(self.block_bytes)
+            self.sizes[stream].append(size)
+        if buffer:
+            write(len(buffer))
+
+
+class _DataDigest:
+    """SHA-256 of the data: of the bytes in order for arrays, of the entries' own digests for folders."""
+
+    def __init__(self, entries: int | None) -> None:
+        self.whole = hashlib.sha256()
+        self.entries = entries
+        self.each: dict[int, bytes] = {}
+        self.current: tuple[int, hashlib._Hash] | None = None
+
+    def add_items(self, entries: np.ndarray, values: np.ndarray) -> None:
+        if self.entries is None:
+            self.whole.update(np.ascontiguousarray(values).data)
+            return
+        for entry, value in zip(entries.tolist(), values):
+            self.each[entry] = hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
+
+    def add_file(self, entry: int, piece: bytes) -> None:
+        if self.entries is None:
+            self.whole.update(piece)
+            return
+        if self.current is None or self.current[0] != entry:
+            self._close()
+            self.current = entry, hashlib.sha256()
+        self.current[1].update(piece)
+
+    def _close(self) -> None:
+        if self.current is not None:
+            self.each[self.current[0]] = self.current[1].digest()
+
+    def result(self) -> bytes:
+        if self.entries is None:
+            return self.whole.digest()
+        self._close()
+        empty = hashlib.sha256().digest()
+        return hashlib.sha256(b"".join(self.each.get(entry, empty) for entry in range(self.entries))).digest()
+
+
+def _runs(owner: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """(stream, how many) for the stream of each entry."""
+    if not len(owner):
+        return ()
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(owner)) + 1, [len(owner)]])
+    return tuple((int(owner[start]), int(stop - start)) for start, stop in itertools.pairwise(starts))

@@ -1,0 +1,46 @@
+"""The application and its commands by topic."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from codelength.cli import coding, listing, modelling
+
+app = typer.Typer(
+    name="codelength",
+    help="Likelihood-based generative models that are lossless codecs: the likelihood you report is the file you get.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        import codelength
+
+        print(codelength.__version__)
+        raise typer.Exit()
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+for command in (
+    modelling.demo,
+    modelling.train,
+    modelling.evaluate,
+    modelling.sample,
+    coding.compress,
+    coding.decompress,
+    coding.inspect,
+    coding.verify,
+    listing.models,
+    listing.datasets,
+):
+    app.command()(command)

@@ -1,0 +1,177 @@
+"""Commands on archives. None of them imports PyTorch unless a device is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codelength.cli import options
+from codelength.cli.output import progress, say, warn, write_json
+from codelength.report.text import show_archive, table
+
+if TYPE_CHECKING:
+    from codelength.archive.reader import Archive
+
+
+def compress(
+    data: options.DataArgument,
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="The file to write.", show_default=False)],
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="A packaged name, a run folder or a model file.")
+    ],
+    block: Annotated[int, typer.Option("--block", metavar="N", help="Items of a block at most.")] = 1024,
+    no_embed_model: Annotated[
+        bool, typer.Option("--no-embed-model", help="Name the model by its hash; readers must have it.")
+    ] = False,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not decode everything before the file gets its name.")
+    ] = False,
+    layout: options.Layout = None,
+    trust_download: options.Trust = False,
+    json: options.Json = None,
+    device: options.Device = "cpu",
+    jobs: options.Jobs = None,
+    max_memory: options.MaxMemory = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write data to an archive with a frozen model: every item comes back bit for bit.
+
+    What the model cannot represent is kept by general codecs inside the archive.
+    """
+    options.prepare(device, jobs)
+    limit = options.size(max_memory)
+    from codelength import api
+
+    with progress("compressing", None, quiet=quiet) as advance:
+        figures = api.compress(
+            data,
+            archive,
+            model,
+            block=block,
+            embed_model=not no_embed_model,
+            verify=not no_verify,
+            max_memory=limit,
+            layout=layout,
+            trust_download=trust_download,
+            progress=advance,
+        )
+    say(f"wrote {archive}\n{show_archive(figures)}", quiet=quiet or str(json) == "-")
+    write_json(json, figures)
+
+
+def decompress(
+    archive: options.ArchiveArgument,
+    dest: Annotated[
+        Path, typer.Argument(metavar="DEST", help="A folder, or an array: NAME.npy or NAME.npz.", show_default=False)
+    ],
+    range_: Annotated[
+        str | None, typer.Option("--range", metavar="A:B", help="Only items A to B - 1, in their original order.")
+    ] = None,
+    name: Annotated[
+        list[str] | None, typer.Option("--name", metavar="PATTERN", help="Only files whose names match; repeatable.")
+    ] = None,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Leave out what is damaged.")] = False,
+    max_output: Annotated[
+        str | None, typer.Option("--max-output", metavar="SIZE", help="Refuse to write more than this.")
+    ] = None,
+    model: options.ModelOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    device: options.Device = "cpu",
+    jobs: options.Jobs = None,
+    max_memory: options.MaxMemory = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write what an archive holds to an array or a folder.
+
+    With --keep-going, damaged items are zeros in arrays and missing from folders, and the exit status is 1.
+    """
+    options.prepare(device, jobs)
+    memory, output = options.size(max_memory), options.size(max_output)
+    from codelength import api
+    from codelength.errors import CorruptBlock
+    from codelength.resolve import ImageFiles
+
+    with api.open_archive(archive, model, max_memory=memory) as opened:
+        report = opened.extract(
+            dest,
+            options.item_range(range_, opened.items),
+            name,
+            force=force,
+            keep_going=keep_going,
+            max_output=output,
+            images=ImageFiles(),
+        )
+    parts = [f"{report.items:,} items"] + ([f"{report.files:,} other files"] if report.files else [])
+    say(f"wrote {' and '.join(parts)} to {dest}", quiet=quiet)
+    for old, new in report.renamed.items():
+        warn(f"{old!r} was written as {new!r}")
+    if report.damaged:
+        lost = sum(len(damage.entries) for damage in report.damaged)
+        raise CorruptBlock(
+            f"{len(report.damaged)} damaged parts were left out, and {lost:,} items with them; all else is written"
+        )
+
+
+def inspect(
+    archive: options.ArchiveArgument,
+    list_: Annotated[bool, typer.Option("--list", help="List what it holds, item by item.")] = False,
+    json: options.Json = None,
+    quiet: options.Quiet = False,
+    device: options.Device = "cpu",
+    jobs: options.Jobs = None,
+    max_memory: options.MaxMemory = None,
+) -> None:
+    """Tell what an archive holds and what it costs, without decoding it."""
+    options.prepare(device, jobs)
+    limit = options.size(max_memory)
+    from codelength import api
+
+    with api.open_archive(archive, max_memory=limit) as opened:
+        figures = {**opened.inspect().to_json(), **api.about("inspect")}
+        if not quiet and str(json) != "-":
+            header = opened.header
+            held = "embedded" if header.model_bytes else f"not embedded {header.model_name}".rstrip()
+            say(show_archive(figures))
+            say(f"kind {header.kind}, format version {figures['format_version']}, memory to decode {header.memory:,}")
+            say(f"model {figures['model_sha256']} ({held})\ndata {figures['data_sha256']}")
+        if list_:
+            say(_listing(opened))
+    write_json(json, figures)
+
+
+def _listing(opened: Archive) -> str:
+    """One line per entry: number, how it is kept, type, shape or bytes, name."""
+    kinds = ("model", "general codec", "file", "")
+    names = opened.names
+    rows = []
+    entry = 0
+    for number, count in opened.directory.runs:
+        stream = opened.directory.streams[number]
+        for k in range(entry, entry + count):
+            size = opened.file_size(k) if not stream.holds_items else None
+            shape = "x".join(map(str, stream.shape)) if size is None else f"{size} bytes"
+            rows.append([str(k), kinds[stream.type], stream.mode or stream.dtype, shape, names[k] if names else ""])
+        entry += count
+    return table(["entry", "kept by", "type", "shape", "name"], rows)
+
+
+def verify(
+    archive: options.ArchiveArgument,
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="The data to compare with.")] = None,
+    model: options.ModelOption = None,
+    layout: options.Layout = None,
+    device: options.Device = "cpu",
+    jobs: options.Jobs = None,
+    max_memory: options.MaxMemory = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Decode everything and compare all checksums, and the data where it is given."""
+    options.prepare(device, jobs)
+    limit = options.size(max_memory)
+    from codelength import api
+
+    figures = api.verify(archive, data, model=model, layout=layout, max_memory=limit)
+    what = f"all {figures['items']:,} items decode" + ("" if data is None else f" to those of {data}")
+    say(f"{archive} is sound: {what}", quiet=quiet)

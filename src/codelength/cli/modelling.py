@@ -1,0 +1,212 @@
+"""Commands on models: demonstrating, training, evaluating, sampling."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codelength.cli import options
+from codelength.cli.output import progress, say, warn, write_json
+from codelength.cli.run import INTERRUPTED
+from codelength.errors import CodelengthError, UsageError
+from codelength.machine import limit_memory
+from codelength.report.text import show_estimate
+from codelength.sizes import show_size
+
+
+def evaluate(
+    model: options.ModelArgument,
+    data: options.DataOption,
+    estimator: Annotated[
+        str, typer.Option("--estimator", help="elbo, importance or annealed; exact models answer exactly.")
+    ] = "elbo",
+    samples: Annotated[int, typer.Option("--samples", metavar="K", help="Draws per item, for bounds.")] = 1,
+    arithmetic: Annotated[
+        str | None,
+        typer.Option("--arithmetic", help="float (run folders only) or frozen.", show_default="frozen"),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", help="Only N items, chosen at random with the seed.")
+    ] = None,
+    per_item: Annotated[
+        Path | None, typer.Option("--per-item", metavar="FILE", help="Write figures per item, .npy or .csv.")
+    ] = None,
+    seed: options.Seed = 0,
+    layout: options.Layout = None,
+    trust_download: options.Trust = False,
+    json: options.Json = None,
+    device: options.Device = "cpu",
+    jobs: options.Jobs = None,
+    max_memory: options.MaxMemory = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Say how probable data is under a model, with error bars."""
+    options.prepare(device, jobs)
+    memory = options.size(max_memory)
+    if per_item is not None and per_item.suffix not in (".npy", ".csv"):
+        raise UsageError(f"expected a name that ends in .npy or .csv for figures per item, got {per_item}")
+    from codelength import api
+
+    loaded = api.as_data(data, layout=layout, trust_download=trust_download)
+    frozen = api.load(model)
+    total = len(loaded) if limit is None else min(limit, len(loaded))
+    with progress("evaluating", total, quiet=quiet) as advance:
+        result = api.evaluate(
+            model if arithmetic == "float" else frozen,
+            loaded,
+            estimator=estimator,
+            samples=samples,
+            arithmetic=arithmetic,
+            limit=limit,
+            seed=seed,
+            device=device,
+            max_memory=memory,
+            progress=advance,
+        )
+    figures = {
+        "model": model,
+        "data": data,
+        **result.to_json(),
+        "model_sha256": frozen.sha256,
+        "data_sha256": loaded.sha256,
+        **api.about("evaluate", seed),
+    }
+    say(show_estimate(data, result), quiet=quiet or str(json) == "-")
+    if per_item is not None:
+        result.save_items(per_item)
+    write_json(json, figures)
+
+
+def sample(
+    model: options.ModelArgument,
+    count: Annotated[int, typer.Option("--count", metavar="N", help="How many items.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="A picture, or an array if it ends in .npy.")],
+    seed: options.Seed = 0,
+    shape: Annotated[
+        str | None, typer.Option("--shape", metavar="HxW", help="Size of the items, for models of images of any size.")
+    ] = None,
+    inpaint: Annotated[
+        Path | None, typer.Option("--inpaint", metavar="IMAGE", help="Complete this image instead of drawing anew.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option("--mask", metavar="MASK", help="An image: what is not black there is kept.")
+    ] = None,
+    draws: Annotated[
+        int,
+        typer.Option("--draws", metavar="M", help="Draws among which each completion is chosen (see above)."),
+    ] = 64,
+    device: options.Device = "cpu",
+    jobs: options.Jobs = None,
+    max_memory: options.MaxMemory = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Draw items from a model; the same seed gives the same picture on every machine.
+
+    With --inpaint and --mask, each unknown pixel is drawn given the pixels before it in the model's order, known
+    ones included. Pixels known later are then accounted for by choosing each completion among several such draws, in
+    proportion to the probability that they gave to the known pixels: the more draws, the closer to the model's
+    own conditional distribution.
+    """
+    options.prepare(device, jobs)
+    memory = options.size(max_memory)
+    if (inpaint is None) != (mask is None):
+        raise UsageError("in-painting needs both --inpaint IMAGE and --mask MASK")
+    if count < 1:
+        raise UsageError(f"expected a count of at least 1, got {count}")
+    if out.suffix.lower() not in (".png", ".npy"):
+        raise UsageError(f"expected an output name that ends in .png or .npy, got {out}")
+    from codelength import api
+
+    frozen = api.load(model)
+    if inpaint is not None and mask is not None:
+        image, keep = api.inpainting_inputs(frozen, inpaint, mask)
+        items = api.inpaint(frozen, image, keep, count=count, seed=seed, draws=draws)
+    else:
+        size = options.image_shape(shape, frozen.space)
+        need = frozen.memory_bytes(count, size)
+        if memory is not None and need > memory:
+            raise UsageError(f"drawing {count} items needs about {need:,} bytes, more than --max-memory; draw fewer")
+        items = frozen.sample(count, seed=seed, shape=size)
+    api.save_items(items, frozen.space, out)
+    say(f"wrote {count} items to {out}", quiet=quiet)
+
+
+def train(
+    recipe: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE", help="A recipe of this package by its name, or a file.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run folder to make.")],
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="DATA", help="What to train on.", show_default="the recipe's own")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; repeatable.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option("--max-minutes", metavar="M", help="Stop, save and freeze after M minutes.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN, exactly where it was.")] = False,
+    seed: Annotated[
+        int | None, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of weights, order and noise.")
+    ] = None,
+    trust_download: options.Trust = False,
+    device: options.Device = "cpu",
+    jobs: options.Jobs = None,
+    max_memory: options.MaxMemory = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a recipe and freeze the result: RUN then holds model.pt (floating point) and model.clm (frozen).
+
+    An interrupt saves the whole state; --resume continues as if nothing had happened. The test split is never read.
+    """
+    options.prepare("cpu", jobs)
+    limit_memory(options.size(max_memory))
+    from codelength import api
+
+    run = api.train(
+        recipe,
+        data,
+        out,
+        minutes=max_minutes,
+        resume=resume,
+        seed=seed,
+        changes=changes,
+        device=device,
+        quiet=quiet,
+        trust_download=trust_download,
+    )
+    if run.frozen is None:
+        warn(f"interrupted; the state is saved, and `codelength train {recipe} --out {out} --resume` continues")
+        raise typer.Exit(INTERRUPTED)
+    figures = run.figures["validation_nats"]
+    shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+    say(f"trained for {run.figures['step']:,} steps ({run.reason}){shown and f'; validation: {shown}'}", quiet=quiet)
+    say(f"{out / 'model.clm'}: {show_size(len(run.frozen.to_bytes()))}", quiet=quiet)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to leave everything.")] = Path("out/demo"),
+    json: options.Json = None,
+    device: options.Device = "cpu",
+    jobs: options.Jobs = None,
+    max_memory: options.MaxMemory = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train on small digits, report the likelihood, and prove it with a file. Takes a few minutes.
+
+    The file is decoded by a process that holds nothing else; another process compares every pixel.
+    """
+    options.prepare(device, jobs)
+    limit_memory(options.size(max_memory))
+    from codelength.demo import demo as run_demo
+
+    def answer(text: str) -> None:
+        say(text, quiet=quiet or str(json) == "-")
+
+    figures = run_demo(out, say=answer, quiet=quiet, device=device)
+    write_json(json, figures)
+    if not figures["round_trip"]:
+        raise CodelengthError("the archive of the demonstration did not give back every pixel")

@@ -1,0 +1,76 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codelength.errors import UsageError
+from codelength.machine import use_device, use_threads
+from codelength.sizes import parse_size
+
+if TYPE_CHECKING:
+    from codelength.laws.space import Space
+
+DataArgument = Annotated[
+    str, typer.Argument(metavar="DATA", help="A data set NAME[:SPLIT][[A:B]], or a path; see `codelength datasets`.")
+]
+ArchiveArgument = Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive.", show_default=False)]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A packaged name, a run folder or a model file.", show_default=False)
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="MODEL", help="The model, for archives that do not hold theirs.")
+]
+DataOption = Annotated[str, typer.Option("--data", metavar="DATA", help="A data set or a path.", show_default=False)]
+Layout = Annotated[
+    str | None,
+    typer.Option("--layout", metavar="AXES", help="Axes of an array (nhwc, nchw, nhw or nd) if the guess is wrong."),
+]
+Trust = Annotated[bool, typer.Option("--trust-download", help="Download data sets whose hash nobody has vouched for.")]
+Json = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON (- for standard output).")
+]
+Device = Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1, ...")]
+Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads to use.", show_default="all")]
+MaxMemory = Annotated[str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory to use, such as 2G.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Seed of whatever is random.")]
+
+_RANGE = re.compile(r"(\d*):(\d*)")
+
+
+def size(text: str | None) -> int | None:
+    return None if text is None else parse_size(text)
+
+
+def item_range(text: str | None, count: int) -> tuple[int, int] | None:
+    """``A:B`` of ``count`` items, either end left out for the first and the last; None stays None."""
+    if text is None:
+        return None
+    match = _RANGE.fullmatch(text)
+    if match is None:
+        raise UsageError(f"expected a range A:B of item numbers, such as 100:200, got {text!r}")
+    return int(match[1] or 0), int(match[2]) if match[2] else count
+
+
+def prepare(device: str, jobs: int | None) -> None:
+    """Set the process up before a command imports what it needs."""
+    use_threads(jobs)
+    use_device(device)
+
+
+def image_shape(text: str | None, space: Space) -> tuple[int, ...]:
+    """The shape of items to draw: the space's own, with free sizes as the user gave them."""
+    free = [side for side in space.shape if side is None]
+    if text is None and not free:
+        return tuple(side for side in space.shape if side is not None)
+    sides = (text or "").lower().split("x")
+    if len(sides) != len(free) or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        need = "--shape HxW, such as 32x32" if free else "no --shape, since the model has its own"
+        raise UsageError(f"expected {need}, got {text!r}")
+    given = iter(sides)
+    return tuple(int(next(given)) if side is None else side for side in space.shape)

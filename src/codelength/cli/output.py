@@ -1,0 +1,53 @@
+"""What commands print: answers on stdout, progress and warnings on stderr, JSON into files."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from codelength.cli import run
+
+
+def say(text: str = "", *, quiet: bool = False) -> None:
+    """A line of the command's answer."""
+    if not quiet:
+        print(text)
+
+
+def warn(text: str) -> None:
+    """Something the user should know, beside the answer; also when quiet."""
+    print(f"codelength: {text}", file=sys.stderr)
+
+
+def write_json(path: Path | None, figures: dict[str, Any]) -> None:
+    """The figures with this process's command line, to a file that appears whole, or to stdout for ``-``."""
+    if path is None:
+        return
+    figures = {**figures, "command": run.command_line}
+    text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
+    if str(path) == "-":
+        sys.stdout.write(text)
+        return
+    from codelength.exact.files import write_atomically
+
+    write_atomically(path, text.encode())
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr while it is a terminal; yields a function to call with the number of items done since."""
+    if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield lambda count: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)

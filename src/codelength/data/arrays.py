@@ -1,0 +1,314 @@
+"""Arrays in files: ``.npy``, ``.npz`` and IDX, written back as they came; nothing in them is executed."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import math
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from codelength.data.dataset import DataSet, Member, Origin
+from codelength.errors import DataError
+from codelength.laws.space import Space
+
+LAYOUTS = ("nd", "nhw", "nhwc", "nchw")
+
+# The third byte of an IDX file names the type of its elements, which are big-endian (LeCun's MNIST page).
+IDX_TYPES = {0x08: "|u1", 0x09: "|i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+_MAPPED_ABOVE = 64 * 2**20
+_READ_ERRORS = (
+    ValueError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """The array in an ``.npy`` file; large ones are mapped, not loaded.  Raises DataError."""
+    try:
+        if path.stat().st_size > _MAPPED_ABOVE:
+            mapped = np.lib.format.open_memmap(path, mode="r")
+            follows = path.stat().st_size - mapped.offset - mapped.nbytes
+            array: np.ndarray = mapped
+        else:
+            with path.open("rb") as stream:
+                array = np.lib.format.read_array(stream, allow_pickle=False)
+                follows = len(stream.read())
+    except _READ_ERRORS as error:
+        raise DataError(_array_sentence(path, error)) from None
+    if follows:
+        raise DataError(f"expected one array in {path}, but {follows} bytes follow it")
+    return array
+
+
+def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz`` file (or those in ``only``), by name, in file order.  Raises DataError."""
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                name = member.removesuffix(".npy")
+                if only is not None and name not in only:
+                    continue
+                if name == member or name in arrays:
+                    raise DataError(f"expected arrays of different names in {path}, got the member {member!r}")
+                with archive.open(member) as stream:
+                    arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
+                    if stream.read(1):
+                        raise DataError(f"expected one array in the member {member!r} of {path}, got more")
+    except _READ_ERRORS as error:
+        raise DataError(_array_sentence(path, error)) from None
+    return arrays
+
+
+def _array_sentence(path: Path, error: BaseException) -> str:
+    if "Object arrays" in str(error) or "Python objects in dtype" in str(error):
+        return (
+            f"{path} holds Python objects, which are never loaded because they can execute code; "
+            f"store numbers instead, for example with array.astype(float)"
+        )
+    first = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"expected an array file, but {path} cannot be read ({first}); check that it is complete"
+
+
+def read_idx(path: Path) -> tuple[np.ndarray, bool]:
+    """The array in an IDX file (the format of MNIST), and whether the file was gzipped.  Raises DataError."""
+    try:
+        data = path.read_bytes()
+        compressed = data[:2] == b"\x1f\x8b"
+        if compressed:
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"expected an IDX file, but {path} cannot be read ({error})") from None
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or data[3] == 0:
+        raise DataError(f"expected .npy, .npz, an image, a folder or IDX, but {path} does not begin like an IDX file")
+    rank, dtype = data[3], np.dtype(IDX_TYPES[data[2]])
+    if len(data) < 4 + 4 * rank:
+        raise DataError(f"expected an IDX file with {rank} axes, but {path} ends inside its header")
+    shape = tuple(int(size) for size in np.frombuffer(data, ">u4", rank, 4))
+    expected = 4 + 4 * rank + dtype.itemsize * math.prod(shape)
+    if len(data) != expected:
+        raise DataError(f"expected {expected} bytes in {path} for the shape {shape}, got {len(data)}")
+    return np.frombuffer(data, dtype, offset=4 + 4 * rank).reshape(shape), compressed
+
+
+def read_arrays(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """The arrays of a file as they lie there, and its kind: ``array`` (.npy), ``npz`` or ``idx``.
+
+    Arrays of ``.npy`` and IDX files have the name "".  Raises DataError.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return "npz", read_npz(path)
+    if suffix == ".npy":
+        return "array", {"": read_npy(path)}
+    return "idx", {"": read_idx(path)[0]}
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a new ``.npy`` (one array), ``.npz`` or IDX file (any other ending; gzipped if it is ``.gz``).
+
+    Type, byte order, shape and memory order are kept; the same arrays give the same bytes.
+
+    Raises DataError for several arrays where one belongs and for types that IDX does not have, OSError if the
+    file exists or cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix != ".npz" and len(arrays) != 1:
+        raise DataError(f"expected one array for {path}, got {len(arrays)}; give a name that ends in .npz")
+    with path.open("xb") as stream:
+        if suffix == ".npz":
+            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, array in arrays.items():
+                    # A fixed date: the format's oldest.
+                    info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+                    info.compress_type = zipfile.ZIP_DEFLATED
+                    with archive.open(info, "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
+            return
+        (array,) = arrays.values()
+        if suffix == ".npy":
+            np.lib.format.write_array(stream, array, allow_pickle=False)
+        elif suffix == ".gz":
+            stream.write(gzip.compress(idx_bytes(array), mtime=0))
+        else:
+            stream.write(idx_bytes(array))
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """An array as an IDX file.  Raises DataError for types that IDX does not have."""
+    for code, dtype in IDX_TYPES.items():
+        if np.dtype(dtype) == array.dtype.newbyteorder(">"):
+            header = bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+            return header + array.astype(dtype).tobytes()
+    raise DataError(f"expected one of the types of IDX (u1, i1, i2, i4, f4, f8), got {array.dtype}")
+
+
+def guess_layout(shape: tuple[int, ...]) -> str:
+    """The axes that an array likely has; channels are an axis of 1, 3 or 4, last if both ends qualify."""
+    if len(shape) == 3:
+        return "nhw"
+    if len(shape) == 4 and shape[3] in (1, 3, 4):
+        return "nhwc"
+    if len(shape) == 4 and shape[1] in (1, 3, 4):
+        return "nchw"
+    return "nd"
+
+
+def from_array(
+    array: np.ndarray,
+    name: str = "array",
+    *,
+    kind: str = "array",
+    member: str = "",
+    layout: str | None = None,
+    symbols: int | None = None,
+    gzipped: bool = False,
+) -> DataSet:
+    """A data set of the items of one array (items first).
+
+    layout: ``nd``, ``nhw``, ``nhwc`` or ``nchw``; guessed where None.
+    symbols: size of the alphabet; where None it is the least of 2, 256 and 65536 that holds the whole array.
+
+    Raises DataError for arrays of objects, structures and text, for an array without axes, and for a layout
+    that does not fit.
+    """
+    return from_members({member: array}, name, kind=kind, layout=layout, symbols=symbols, gzipped=gzipped)
+
+
+def from_members(
+    arrays: Mapping[str, np.ndarray],
+    name: str,
+    *,
+    kind: str = "npz",
+    layout: str | None = None,
+    symbols: int | None = None,
+    gzipped: bool = False,
+) -> DataSet:
+    """A data set of several arrays, as an ``.npz`` holds them.
+
+    The largest array and all those with its item shape and type are the items, joined in order; the others
+    are kept beside them as ``extras``.
+    """
+    if not arrays:
+        raise DataError(f"expected at least one array in {name}, got none")
+    for key, array in arrays.items():
+        if array.dtype.kind not in "biufc":
+            what = f"{name} ({key})" if key else name
+            raise DataError(
+                f"expected an array of numbers in {what}, got the type {array.dtype}; "
+                f"put the file into a folder and compress the folder to keep it as it is"
+            )
+    main = max(arrays.values(), key=lambda array: array.nbytes)
+    if main.ndim == 0:
+        raise DataError(f"expected an array with items along its first axis in {name}, got a single number")
+    chosen = [key for key, array in arrays.items() if _alike(array, main)]
+    joined = arrays[chosen[0]] if len(chosen) == 1 else np.concatenate([arrays[key] for key in chosen])
+    axes = layout or guess_layout(joined.shape)
+    if axes not in LAYOUTS:
+        raise DataError(f"expected one of the layouts {', '.join(LAYOUTS)}, got {axes!r}")
+    if axes != "nd" and len(axes) != joined.ndim:
+        raise DataError(f"expected {len(axes)} axes for the layout {axes}, got the shape {joined.shape} in {name}")
+    members = tuple(Member(key, arrays[key].dtype.str, arrays[key].shape, _is_fortran(arrays[key])) for key in chosen)
+    items, found = _as_symbols(_channels_last(joined, axes))
+    if symbols is not None and (found is None or (items.size and int(items.max()) >= symbols)):
+        raise DataError(f"expected integers from 0 to {symbols - 1} in {name}, got other values")
+    count = found if symbols is None else symbols
+    return DataSet(
+        items=items,
+        space=None if count is None else Space(items.shape[1:], count),
+        name=name,
+        origin=Origin(kind, members=members, order=tuple(arrays), layout=axes, gzip=gzipped),
+        extras={key: array for key, array in arrays.items() if key not in chosen},
+    )
+
+
+def _alike(array: np.ndarray, main: np.ndarray) -> bool:
+    return array.ndim == main.ndim and array.shape[1:] == main.shape[1:] and array.dtype == main.dtype
+
+
+def _is_fortran(array: np.ndarray) -> bool:
+    return bool(array.flags.f_contiguous and not array.flags.c_contiguous)
+
+
+def _channels_last(array: np.ndarray, axes: str) -> np.ndarray:
+    if axes == "nchw":
+        array = array.transpose(0, 2, 3, 1)
+    if array.ndim == 1:
+        array = array[:, None]
+    return array
+
+
+def _as_symbols(array: np.ndarray) -> tuple[np.ndarray, int | None]:
+    """Items as small unsigned integers with their alphabet, or in native byte order with None.
+
+    Floating-point arrays count as integers only if converting there and back gives every bit again (a
+    negative zero does not).
+    """
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    if array.dtype.kind == "c":
+        return native, None
+    if not array.size:
+        return (native.astype(np.uint8), 256) if array.dtype.kind in "biu" else (native, None)
+    low, high = float(native.min()), float(native.max())
+    if not (low >= 0 and high < 2**16):  # also false for NaN
+        return native, None
+    small = native.astype(np.uint8 if high < 256 else np.uint16, copy=False)
+    if array.dtype.kind == "f":
+        back = small.astype(native.dtype)
+        if back.tobytes() != native.tobytes():
+            return native, None
+    return small, 2 if high < 2 else 256 if high < 256 else 65536
+
+
+def restore(items: np.ndarray, origin: Origin) -> dict[str, np.ndarray]:
+    """The arrays that ``items`` (channels last) were read from: name, type, byte order, shape, memory order.
+
+    The number of items may differ from the origin's when there is a single member (a range was decoded).
+
+    Raises DataError if the items do not fit the description.
+    """
+    if not origin.members:
+        return {"": items}
+    counts = [member.shape[0] for member in origin.members]
+    if len(counts) == 1:
+        counts = [len(items)]
+    if sum(counts) != len(items):
+        raise DataError(f"expected {sum(counts)} items for the arrays described, got {len(items)}")
+    if origin.layout == "nchw" and items.ndim == 4:
+        items = items.transpose(0, 3, 1, 2)
+    arrays, start = {}, 0
+    for member, count in zip(origin.members, counts, strict=True):
+        shape = (count, *member.shape[1:])
+        part = items[start : start + count]
+        if part.size != math.prod(shape):
+            raise DataError(f"expected items of shape {member.shape[1:]}, got {items.shape[1:]}")
+        part = part.reshape(shape).astype(member.dtype)
+        arrays[member.name] = np.asfortranarray(part) if member.fortran_order else np.ascontiguousarray(part)
+        start += count
+    return arrays
+
+
+def arrays_of(data: DataSet) -> dict[str, np.ndarray]:
+    """All arrays that a data set came from, in the order of its file: its items restored, and its extras.
+
+    Raises DataError for data sets of images that have no common shape.
+    """
+    if data.items is None:
+        raise DataError(f"{data.name} holds images of different sizes, which are no array")
+    table = {**restore(data.items, data.origin), **data.extras}
+    return {name: table[name] for name in (*data.origin.order, *table) if name in table}

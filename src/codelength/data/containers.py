@@ -1,0 +1,170 @@
+"""What image files hold besides pixels, taken out so that it can be put back.
+
+Two forms of *metadata* (bytes, opaque to everybody else):
+
+- ``P``: the ancillary chunks of a PNG.  Behind the letter, as in a PNG but without checksums: length
+  (4 bytes, big-endian), type (4 bytes), data.  An empty ``IDAT`` stands for the pixels.
+- ``R``: a file whose pixels lie in it as they are (uncompressed TIFF, BMP, PGM, PPM).  Behind the letter: one
+  byte for the order of the pixels, the number of runs (4 bytes, little-endian), offset and length of each run
+  (8 bytes each), then the file with those runs cut out.  The file comes back byte for byte.
+
+Metadata from an archive is not trusted: ``png_with`` and ``raw_with`` check it and raise DataError.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+
+from codelength.errors import DataError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Chunks that change which pixels are shown (transparency, animation); they are not carried as metadata.
+REFUSED_CHUNKS = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})
+
+ROWS, ROWS_BIG_ENDIAN, BMP_ROWS = 0, 1, 2
+
+
+class Unsuitable(Exception):
+    """A file whose pixels alone would not do; the message says why."""
+
+
+# ---- PNG ---------------------------------------------------------------------------------------------------
+
+
+def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
+    """Type and data of every chunk, checksums verified.  Raises Unsuitable."""
+    if not data.startswith(SIGNATURE):
+        raise Unsuitable("it does not begin like a PNG")
+    chunks, at = [], len(SIGNATURE)
+    while at < len(data):
+        if len(data) - at < 12:
+            raise Unsuitable("it is cut short or something follows its end")
+        length = int.from_bytes(data[at : at + 4], "big")
+        kind, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        check = data[at + 8 + length : at + 12 + length]
+        if len(check) < 4 or int.from_bytes(check, "big") != zlib.crc32(kind + body):
+            raise Unsuitable(f"its chunk {kind!r} is damaged")
+        chunks.append((kind, body))
+        at += 12 + length
+        if kind == b"IEND" and at != len(data):
+            raise Unsuitable("something follows its end")
+    if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13 or chunks[-1][0] != b"IEND":
+        raise Unsuitable("it is cut short")
+    return chunks
+
+
+def png_metadata(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    """The ancillary chunks as metadata, empty if there are none.  Raises Unsuitable."""
+    parts, seen = [], False
+    for kind, body in chunks[1:-1]:
+        if kind in REFUSED_CHUNKS:
+            what = "a transparent colour" if kind == b"tRNS" else "an animation"
+            raise Unsuitable(f"it holds {what} ({kind.decode()})")
+        if kind == b"IDAT":
+            if not seen:
+                parts.append(struct.pack(">I4s", 0, b"IDAT"))
+            seen = True
+        elif kind[0] & 0x20:
+            parts.append(struct.pack(">I4s", len(body), kind) + body)
+        else:
+            raise Unsuitable(f"it holds the chunk {kind!r}")
+    return b"P" + b"".join(parts) if len(parts) > 1 else b""
+
+
+def png_with(data: bytes, metadata: bytes) -> bytes:
+    """A PNG of ours with ancillary chunks put back around its pixels.  Raises DataError for bad metadata."""
+    chunks = png_chunks(data)
+    parts = [SIGNATURE, _chunk(*chunks[0])]
+    pixels = b"".join(_chunk(kind, body) for kind, body in chunks if kind == b"IDAT")
+    at, seen = 1, False
+    while at < len(metadata):
+        if len(metadata) - at < 8:
+            raise DataError("the metadata of an image ends inside a chunk")
+        length, kind = struct.unpack_from(">I4s", metadata, at)
+        body = metadata[at + 8 : at + 8 + length]
+        at += 8 + length
+        if len(body) != length:
+            raise DataError("the metadata of an image ends inside a chunk")
+        if kind == b"IDAT" and not length and not seen:
+            parts.append(pixels)
+            seen = True
+        elif kind.isalpha() and kind[0] & 0x20 and kind not in REFUSED_CHUNKS:
+            parts.append(_chunk(kind, body))
+        else:
+            raise DataError(f"the metadata of an image holds a chunk {kind!r}, which cannot be written")
+    if not seen:
+        raise DataError("the metadata of an image does not say where its pixels belong")
+    return b"".join((*parts, _chunk(b"IEND", b"")))
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+# ---- files that hold their pixels as they are --------------------------------------------------------------
+
+
+def raw_metadata(data: bytes, array: np.ndarray, order: int, runs: list[tuple[int, int]]) -> bytes:
+    """The file without its pixels, which lie in ``runs`` of (offset, length).
+
+    Raises Unsuitable unless putting the pixels back gives the same file.
+    """
+    merged: list[list[int]] = []
+    for offset, length in runs:
+        if merged and sum(merged[-1]) == offset:
+            merged[-1][1] += length
+        else:
+            merged.append([offset, length])
+    rest, at = [], 0
+    for offset, length in merged:
+        if offset < at or offset + length > len(data):
+            raise Unsuitable("its pixels do not lie one behind the other")
+        rest.append(data[at:offset])
+        at = offset + length
+    rest.append(data[at:])
+    head = struct.pack("<BI", order, len(merged)) + b"".join(struct.pack("<QQ", *run) for run in merged)
+    metadata = b"R" + head + b"".join(rest)
+    if raw_with(array, metadata) != data:
+        raise Unsuitable("its pixels are stored in an unusual way")
+    return metadata
+
+
+def raw_with(array: np.ndarray, metadata: bytes) -> bytes:
+    """The file that ``metadata`` was taken from, with these pixels.  Raises DataError for bad metadata."""
+    if len(metadata) < 6:
+        raise DataError("the metadata of an image is cut short")
+    order, count = struct.unpack_from("<BI", metadata, 1)
+    start = 6 + 16 * count
+    if order > BMP_ROWS or len(metadata) < start:
+        raise DataError("the metadata of an image is cut short or of an unknown kind")
+    pixels, rest = _in_order(array, order), memoryview(metadata)[start:]
+    out = io.BytesIO()
+    used = 0
+    for i in range(count):
+        offset, length = struct.unpack_from("<QQ", metadata, 6 + 16 * i)
+        gap = offset - out.tell()
+        if gap < 0 or gap > len(rest) or length > len(pixels) - used:
+            raise DataError("the metadata of an image places pixels outside its file")
+        out.write(rest[:gap])
+        rest = rest[gap:]
+        out.write(pixels[used : used + length])
+        used += length
+    if used != len(pixels):
+        raise DataError(f"the metadata of an image has room for {used} bytes of pixels, not for {len(pixels)}")
+    out.write(rest)
+    return out.getvalue()
+
+
+def _in_order(array: np.ndarray, order: int) -> bytes:
+    if order == ROWS_BIG_ENDIAN:
+        return array.astype(array.dtype.newbyteorder(">")).tobytes()
+    if order == BMP_ROWS:
+        # Bottom row first, blue before green before red, each row filled up to four bytes.
+        rows = array[::-1, :, ::-1] if array.ndim == 3 else array[::-1]
+        rows = rows.reshape(len(rows), -1)
+        return np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4))).tobytes()
+    return array.tobytes()

@@ -1,0 +1,35 @@
+"""The torch leaves: distributions of single symbols, for training and estimation.
+
+Each is an object with `family`, `symbols`, `components` and `parameters` (values per element) and the methods
+
+    log_prob(params (..., parameters), x (...))  ->  log p(x) in nats, (...)
+    sample(params (..., parameters), generator)  ->  symbols (...), int64
+    initial_parameters(frequencies (..., symbols))  ->  params (..., parameters) that match the frequencies
+
+They agree in family, meaning of the parameters and clamps with the integer leaves of `codelength.coding.frequencies`.
+Where a network's outputs are scaled before they are parameters, `gain_bits` and `offsets` say how, one entry per
+parameter: parameter = output * 2^gain_bits + offset.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codelength.coding.frequencies import Leaf
+from codelength.distributions.bernoulli import Bernoulli
+from codelength.distributions.categorical import Categorical
+from codelength.distributions.logistic_mixture import LogisticMixture
+from codelength.distributions.normal import Normal
+
+__all__ = ["Bernoulli", "Categorical", "LogisticMixture", "Normal", "leaf_of"]
+
+
+def leaf_of(leaf: Leaf) -> Any:
+    """The torch leaf of an integer leaf, for parameters in real units (no gain, no offset)."""
+    if leaf.family == "bernoulli":
+        return Bernoulli()
+    if leaf.family == "categorical":
+        return Categorical(leaf.symbols)
+    if leaf.family == "logistic_mixture":
+        return LogisticMixture(leaf.symbols, leaf.components, scaled=False)
+    return Normal(leaf.symbols, scaled=False)

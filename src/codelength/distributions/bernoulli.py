@@ -1,0 +1,31 @@
+"""Symbols 0 and 1 with one parameter, the logit of 1 (nats)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+#: Logits are clamped to plus and minus this, as in the integer leaf.
+LIMIT = 16.0
+
+
+class Bernoulli:
+    family = "bernoulli"
+    symbols = 2
+    components = 1
+    parameters = 1
+
+    def log_prob(self, params: Tensor, x: Tensor) -> Tensor:
+        """params (..., 1), x (...) of zeros and ones -> nats (...)."""
+        logit = params[..., 0].clamp(-LIMIT, LIMIT)
+        return -functional.binary_cross_entropy_with_logits(logit, x.to(logit.dtype), reduction="none")
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """params (..., 1) -> draws (...), int64."""
+        chance = torch.sigmoid(params[..., 0].clamp(-LIMIT, LIMIT))
+        return torch.bernoulli(chance, generator=generator).long()
+
+    def initial_parameters(self, frequencies: Tensor) -> Tensor:
+        """frequencies (..., 2), positive -> (..., 1)."""
+        return (frequencies[..., 1].log() - frequencies[..., 0].log())[..., None]

@@ -1,0 +1,198 @@
+"""The compiled steps of the incremental evaluation in ``dense.py``, and the products between its blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codelength.coding.compiled import inlined, kernel
+from codelength.coding.frequencies import CODES, bernoulli_cut, search
+from codelength.coding.stack import peek_one, pop_one
+
+LINEAR, REQUANTISE, RELU, OFFSET, TABLE, ADD, PRODUCT, COPY, WIDE_LINEAR, WIDE_REQUANTISE = range(10)
+FIELDS = 8  # kind, index of the result among values, index of an operand, and five numbers of the operation
+_BERNOULLI = CODES["bernoulli"]
+
+
+@inlined
+def _accumulate(out, space, row, weights, at, count):
+    """out (n,) += sum_i weights[at + i] * space[row + i], i < count; four at a time, to load and store less."""
+    n = out.shape[0]
+    i = 0
+    while i + 4 <= count:
+        w0, w1, w2, w3 = weights[at + i], weights[at + i + 1], weights[at + i + 2], weights[at + i + 3]
+        s0, s1, s2, s3 = space[row + i], space[row + i + 1], space[row + i + 2], space[row + i + 3]
+        for j in range(n):
+            out[j] += (w0 * s0[j] + w1 * s1[j]) + (w2 * s2[j] + w3 * s3[j])
+        i += 4
+    while i < count:
+        w = weights[at + i]
+        s = space[row + i]
+        for j in range(n):
+            out[j] += w * s[j]
+        i += 1
+
+
+@kernel
+def advance_block(
+    first_step,
+    last_step,
+    program,
+    starts,
+    bases,
+    source_a,
+    source_b,
+    numbers,
+    weights,
+    tables,
+    output_rows,
+    x_row,
+    leaf,
+    params,
+    scratch,
+    cuts,
+    space,
+    wide,
+    piece,
+    state,
+    words,
+    count,
+    bounds,
+    known,
+):
+    """Steps first_step .. last_step - 1 of all items; False if a stream is exhausted.
+
+    program (operations, 8); starts (values, steps + 2): how many units of a value have a degree below d;
+    bases (values,): first row of each value in ``space`` (rows, n), or in ``wide`` (wide rows, n) float64 for sums
+    that are collected there, the units of this block only; source_a, source_b, numbers (rows, 2): per row, the rows
+    of its operands and the constants of its operation; params, scratch: room for one element; cuts (n,) int64 and
+    piece (n,): room for one row; known (steps, n), or without rows where nothing is: symbols that are given, -1 where
+    one is drawn. A symbol is popped even where another is given.
+    """
+    code, symbols, bits, components, parameters = leaf[0], leaf[1], leaf[2], leaf[3], leaf[4]
+    n = space.shape[1]
+    lanes = state.shape[1]
+    for step in range(first_step, last_step):
+        for k in range(program.shape[0]):
+            kind, value = program[k, 0], program[k, 1]
+            base = bases[value]
+            for unit in range(starts[value, step], starts[value, step + 1]):
+                row = base + unit
+                if kind in (LINEAR, WIDE_LINEAR):
+                    operand, at = program[k, 2], program[k, 3] + unit * program[k, 4]
+                    begin, end = starts[operand, first_step], starts[operand, step + 1]
+                    if kind == LINEAR:
+                        _accumulate(space[row], space, bases[operand] + begin, weights, at + begin, end - begin)
+                        continue
+                    total = wide[row - starts[value, first_step]]
+                    for start in range(begin, end, program[k, 5]):
+                        for j in range(n):
+                            piece[j] = 0
+                        size = min(program[k, 5], end - start)
+                        _accumulate(piece, space, bases[operand] + start, weights, at + start, size)
+                        for j in range(n):
+                            total[j] += piece[j]
+                    continue
+                out = space[row]
+                if kind == WIDE_REQUANTISE:
+                    total = wide[source_a[row] - starts[program[k, 2], first_step]]
+                    wide_scale, wide_half = np.float64(numbers[row, 0]), np.float64(numbers[row, 1])
+                    wide_low, wide_high = np.float64(program[k, 5]), np.float64(program[k, 6])
+                    for j in range(n):
+                        out[j] = min(max(np.floor(total[j] * wide_scale + wide_half), wide_low), wide_high)
+                    continue
+                a = space[source_a[row]]
+                if kind == REQUANTISE:
+                    scale, half = numbers[row, 0], numbers[row, 1]
+                    low, high = space.dtype.type(program[k, 5]), space.dtype.type(program[k, 6])
+                    for j in range(n):
+                        out[j] = min(max(np.floor(a[j] * scale + half), low), high)
+                elif kind == RELU:
+                    for j in range(n):
+                        out[j] = max(a[j], space.dtype.type(0))
+                elif kind == OFFSET:
+                    value_added = space.dtype.type(program[k, 5])
+                    for j in range(n):
+                        out[j] = a[j] + value_added
+                elif kind == TABLE:
+                    low_index, size, at = program[k, 5], program[k, 6], program[k, 7]
+                    for j in range(n):
+                        index = min(max(np.int64(a[j]) - low_index, 0), size - 1)
+                        out[j] = tables[at + index]
+                elif kind == COPY:
+                    for j in range(n):
+                        out[j] = a[j]
+                else:
+                    b = space[source_b[row]]
+                    if kind == ADD:
+                        scale_a, scale_b = numbers[row, 0], numbers[row, 1]
+                        for j in range(n):
+                            out[j] = a[j] * scale_a + b[j] * scale_b
+                    else:
+                        for j in range(n):
+                            out[j] = a[j] * b[j]
+        drawn = space[x_row + step]
+        if code == _BERNOULLI:
+            logits = space[output_rows[step]]
+            for item in range(n):
+                cuts[item] = bernoulli_cut(logits[item], bits)
+            for stream in range(state.shape[0]):
+                lane = 0
+                for item in range(bounds[stream], bounds[stream + 1]):
+                    cut = cuts[item]
+                    bit = np.int64(peek_one(state, stream, lane, bits) >= cut)
+                    freq = cut + bit * ((np.int64(1) << bits) - 2 * cut)
+                    if not pop_one(state, words, count, stream, lane, bit * cut, freq, bits):
+                        return False
+                    drawn[item] = bit
+                    lane = 0 if lane == lanes - 1 else lane + 1
+            if known.shape[0]:
+                for item in range(n):
+                    if known[step, item] >= 0:
+                        drawn[item] = known[step, item]
+            continue
+        for stream in range(state.shape[0]):
+            lane = 0
+            for item in range(bounds[stream], bounds[stream + 1]):
+                for p in range(parameters):
+                    params[p] = np.int64(space[output_rows[step * parameters + p], item])
+                slot = peek_one(state, stream, lane, bits)
+                symbol, start, freq = search(code, symbols, bits, components, params, slot, scratch)
+                if not pop_one(state, words, count, stream, lane, start, freq, bits):
+                    return False
+                if known.shape[0] and known[step, item] >= 0:
+                    symbol = known[step, item]
+                drawn[item] = symbol
+                lane = 0 if lane == lanes - 1 else lane + 1
+    return True
+
+
+@kernel
+def collect(product, target, weight, totals):
+    """target += product and totals[j] += sum_i weight[i] * product[i, j].
+
+    product, target (rows, n); weight (at least rows,), totals (n,) float64.
+    """
+    for i in range(product.shape[0]):
+        for j in range(product.shape[1]):
+            target[i, j] += product[i, j]
+            totals[j] += weight[i] * product[i, j]
+
+
+@kernel
+def sum_items(rows, weight, sums):
+    """sums[i] = sum_j weight[j] * rows[i, j], in float64; four sums at a time, for one would wait for itself."""
+    n = rows.shape[1]
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        a, b, c, d = 0.0, 0.0, 0.0, 0.0
+        j = 0
+        while j + 4 <= n:
+            a += weight[j] * row[j]
+            b += weight[j + 1] * row[j + 1]
+            c += weight[j + 2] * row[j + 2]
+            d += weight[j + 3] * row[j + 3]
+            j += 4
+        while j < n:
+            a += weight[j] * row[j]
+            j += 1
+        sums[i] = (a + b) + (c + d)

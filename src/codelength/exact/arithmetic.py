@@ -1,0 +1,295 @@
+"""Executors: the same integers by different means.
+
+``NumpyArithmetic`` carries integers in float32, which is exact while every partial sum stays within 2^24 (the
+validator has proved it), and in float64 beyond. ``ReferenceArithmetic`` is plain int64. A third executor on torch
+lives in ``freezing`` and registers itself here. All give identical results, so an archive written by one is read by
+any other.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from codelength.coding.compiled import kernel
+from codelength.exact.operations import FLOAT32_EXACT
+
+
+class ArithmeticFault(Exception):
+    """A run-time check failed: this machine's fast arithmetic is not exact. The caller falls back to the reference."""
+
+
+@kernel
+def _requantise(x, scale, half, low, high, out):
+    """out = clamp(floor(x * scale + half)), all (n, channels, rest); whether every x was an integer."""
+    whole = True
+    for i in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            s, h = scale[c], half[c]
+            for k in range(x.shape[2]):
+                v = x[i, c, k]
+                whole &= v == np.floor(v)
+                out[i, c, k] = min(max(np.floor(v * s + h), low), high)
+    return whole
+
+
+@kernel
+def _requantise_rows(x, scale, half, low, high, out):
+    """out = clamp(floor(x * scale + half)), all (n, channels)."""
+    for i in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            out[i, c] = min(max(np.floor(x[i, c] * scale[c] + half[c]), low), high)
+
+
+STAIRS = 4
+CHECK_EVERY = 8
+
+
+# Some matrix libraries read past a short vector and raise floating-point flags for what they then throw away, and
+# numpy warns of these. The sums are checked below, so the flags tell nothing.
+QUIET = partial(np.errstate, all="ignore")
+
+
+class NumpyArithmetic:
+    """Float32 products of numpy, float64 where sums are wider; checked at run time."""
+
+    name = "numpy"
+
+    def __init__(self) -> None:
+        self._prepared: dict[int, tuple[Any, Any]] = {}
+        self._shapes: dict[int, tuple[list[tuple[int, int, int]], np.ndarray]] = {}
+
+    def prepare(self, tensor: np.ndarray) -> np.ndarray:
+        """The tensor in the number type of this executor; prepared once while the tensor lives."""
+        key = id(tensor)
+        if key not in self._prepared:
+            forget = weakref.ref(tensor, lambda _: self._prepared.pop(key, None))
+            self._prepared[key] = (forget, tensor.astype(np.float32))
+        return self._prepared[key][1]
+
+    def enter(self, x: np.ndarray) -> np.ndarray:
+        return x.astype(np.float32)
+
+    def leave(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def linear(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, parts: Sequence[int]) -> np.ndarray:
+        w = self.prepare(weight)
+        x = x.astype(np.float32, copy=False)
+        blocks, columns = self._shape(weight, w)
+        with QUIET():
+            if not parts:
+                y: np.ndarray = np.empty((len(x), len(w)), np.float32)
+                for start, stop, end in blocks:
+                    np.matmul(x[:, :end], w[start:stop, :end].T, out=y[:, start:stop])
+                y += self.prepare(bias)
+            else:
+                y = np.zeros((len(x), len(weight))) + bias.astype(np.float64)
+                for start, end in zip((0, *parts), (*parts, weight.shape[1])):
+                    y += x[:, start:end] @ w[:, start:end].T
+            self._check(x, columns, bias, y)
+        return y
+
+    def _shape(self, weight: np.ndarray, w: np.ndarray) -> tuple[list[tuple[int, int, int]], np.ndarray]:
+        """Of a layer's weights: blocks of rows (start, stop) with how many columns they use, and the column sums.
+
+        Masked weights in order of degree are a staircase, and skipping what lies above it saves work.
+        """
+        key = id(weight)
+        if key not in self._shapes:
+            edges = [len(w) * i // STAIRS for i in range(STAIRS + 1)]
+            blocks = []
+            for start, stop in zip(edges, edges[1:]):
+                used = np.flatnonzero(w[start:stop].any(0))
+                if stop > start:
+                    blocks.append((start, stop, int(used[-1]) + 1 if len(used) else 0))
+            area = sum((stop - start) * end for start, stop, end in blocks)
+            if area > 0.8 * w.size:
+                blocks = [(0, len(w), w.shape[1])]
+            self._shapes[key] = (blocks, w.sum(0, dtype=np.float64))
+            weakref.finalize(weight, self._shapes.pop, key, None)
+        return self._shapes[key]
+
+    def _check(self, x: np.ndarray, columns: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
+        """One checksum: the outputs of an item must add up to what the summed weights give, in float64.
+
+        Every eighth item is looked at: arithmetic that is not exact goes wrong everywhere.
+        """
+        x, y = x[::CHECK_EVERY], y[::CHECK_EVERY]
+        expected = x.astype(np.float64) @ columns + float(bias.sum(dtype=np.int64))
+        if not np.array_equal(y.sum(1, dtype=np.float64), expected):
+            raise ArithmeticFault("the outputs of a linear layer do not add up")
+
+    def convolution(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        offset: Sequence[int],
+        stride: int,
+        parts: Sequence[int],
+    ) -> np.ndarray:
+        w = self.prepare(weight)
+        wide = bool(parts)
+        n, _, height, width = x.shape
+        rows, columns = -(-height // stride), -(-width // stride)
+        outputs = len(weight)
+        y = np.zeros((n, outputs, rows, columns), np.float64 if wide else np.float32)
+        y += bias.astype(y.dtype)[:, None, None]
+        expected = np.full((n, rows, columns), float(bias.sum(dtype=np.int64)))
+        x = x.astype(np.float32, copy=False)
+        padded = pad_for(x, weight.shape[2:], offset, stride)
+        for a, b in np.ndindex(*weight.shape[2:]):
+            tap = w[:, :, a, b]
+            if not tap.any():
+                continue
+            seen = padded[:, :, a : a + rows * stride : stride, b : b + columns * stride : stride]
+            seen = seen.reshape(n, seen.shape[1], rows * columns)
+            with QUIET():
+                expected += np.matmul(tap.sum(0, dtype=np.float64), seen.astype(np.float64)).reshape(expected.shape)
+                for start, end in zip((0, *parts), (*parts, weight.shape[1])):
+                    y += np.matmul(tap[:, start:end], seen[:, start:end]).reshape(y.shape)
+        if not np.array_equal(y.sum(1, dtype=np.float64), expected):
+            raise ArithmeticFault("the outputs of a convolution do not add up")
+        return y
+
+    def requantise(self, x: np.ndarray, shift: np.ndarray, low: int, high: int) -> np.ndarray:
+        wide = x.dtype == np.float64
+        kind = np.float64 if wide else np.float32
+        scale = np.ldexp(np.ones(len(shift)), -shift.astype(np.int64)).astype(kind)
+        half = np.where(shift > 0, 0.5, 0.0).astype(kind)
+        out = np.empty(x.shape, np.float32)
+        if x.ndim == 2:
+            _requantise_rows(np.ascontiguousarray(x), scale, half, kind(low), kind(high), out)
+            return out
+        flat = x.reshape(x.shape[0], x.shape[1], -1)
+        whole = _requantise(np.ascontiguousarray(flat), scale, half, kind(low), kind(high), out.reshape(flat.shape))
+        if not whole:
+            raise ArithmeticFault("a layer gave a value that is not an integer")
+        return out
+
+    def relu(self, x: np.ndarray) -> np.ndarray:
+        return np.maximum(x, x.dtype.type(0))
+
+    def offset(self, x: np.ndarray, value: int) -> np.ndarray:
+        return x + x.dtype.type(value)
+
+    def table(self, x: np.ndarray, table: np.ndarray, low: int) -> np.ndarray:
+        index = np.clip(x, low, low + len(table) - 1).astype(np.int64) - low
+        return self.prepare(table)[index]
+
+    def add(self, a: np.ndarray, b: np.ndarray, shift_a: int, shift_b: int) -> np.ndarray:
+        kind = np.result_type(a, b).type
+        return a * kind(1 << shift_a) + b * kind(1 << shift_b)
+
+    def product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return a * b
+
+    def embed(self, x: np.ndarray, table: np.ndarray) -> np.ndarray:
+        return self.prepare(table)[x.astype(np.int64)]
+
+    def spread(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return np.broadcast_to(x[:, :, None, None], (len(x), *shape))
+
+    def concat(self, xs: Sequence[np.ndarray]) -> np.ndarray:
+        return np.concatenate(xs, axis=1)
+
+    def slice(self, x: np.ndarray, start: int, stop: int) -> np.ndarray:
+        return x[:, start:stop]
+
+    def reshape(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return x.reshape(len(x), *shape)
+
+    def upsample(self, x: np.ndarray, factor: int, zeros: bool) -> np.ndarray:
+        if not zeros:
+            return x.repeat(factor, axis=2).repeat(factor, axis=3)
+        y = np.zeros((*x.shape[:2], x.shape[2] * factor, x.shape[3] * factor), x.dtype)
+        y[:, :, ::factor, ::factor] = x
+        return y
+
+    def depth_to_space(self, x: np.ndarray, factor: int) -> np.ndarray:
+        n, channels, rows, columns = x.shape
+        y = x.reshape(n, channels // factor**2, factor, factor, rows, columns)
+        return y.transpose(0, 1, 4, 2, 5, 3).reshape(n, channels // factor**2, rows * factor, columns * factor)
+
+    def constant(self, count: int, values: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(self.prepare(values), (count, len(values)))
+
+
+class ReferenceArithmetic(NumpyArithmetic):
+    """Plain int64, no floating point anywhere: slow, obvious, and the judge of the others."""
+
+    name = "reference"
+
+    def prepare(self, tensor: np.ndarray) -> np.ndarray:
+        return tensor.astype(np.int64)
+
+    def enter(self, x: np.ndarray) -> np.ndarray:
+        return x.astype(np.int64)
+
+    def linear(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, parts: Sequence[int]) -> np.ndarray:
+        return x @ weight.T.astype(np.int64) + bias.astype(np.int64)
+
+    def convolution(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        offset: Sequence[int],
+        stride: int,
+        parts: Sequence[int],
+    ) -> np.ndarray:
+        n, _, height, width = x.shape
+        rows, columns = -(-height // stride), -(-width // stride)
+        padded = pad_for(x, weight.shape[2:], offset, stride)
+        y = np.zeros((n, len(weight), rows, columns), np.int64) + bias.astype(np.int64)[:, None, None]
+        for a in range(weight.shape[2]):
+            for b in range(weight.shape[3]):
+                seen = padded[:, :, a : a + rows * stride : stride, b : b + columns * stride : stride]
+                y += np.einsum("oi,nirc->norc", weight[:, :, a, b].astype(np.int64), seen)
+        return y
+
+    def requantise(self, x: np.ndarray, shift: np.ndarray, low: int, high: int) -> np.ndarray:
+        s = shift.astype(np.int64).reshape(-1, *[1] * (x.ndim - 2))
+        right, left = np.maximum(s, 0), np.maximum(-s, 0)
+        half = np.where(s > 0, 1 << np.maximum(s - 1, 0), 0)
+        return np.clip(((x << left) + half) >> right, low, high)
+
+
+def pad_for(x: np.ndarray, size: Sequence[int], offset: Sequence[int], stride: int) -> np.ndarray:
+    """x (n, channels, height, width) with the zeros around it that a convolution reads.
+
+    The result starts at row offset[0] and column offset[1] of x and is long enough for every tap.
+    """
+    pads, cuts = [], []
+    for length, taps, start in zip(x.shape[2:], size, offset):
+        steps = -(-length // stride)
+        end = start + (steps - 1) * stride + taps  # one past the last coordinate that is read
+        pads.append((max(-start, 0), max(end - length, 0)))
+        cuts.append(slice(max(start, 0), None))
+    return np.pad(x, ((0, 0), (0, 0), *pads))[:, :, cuts[0], cuts[1]]
+
+
+def is_wide(largest: int) -> bool:
+    """Whether a value that can reach ``largest`` is carried in float64."""
+    return largest > FLOAT32_EXACT
+
+
+REFERENCE = ReferenceArithmetic()
+NUMPY = NumpyArithmetic()
+_current: NumpyArithmetic = NUMPY
+
+
+def use(arithmetic: Any) -> Any:
+    """Make ``arithmetic`` the executor of all frozen networks in this process; returns the one before."""
+    global _current
+    before, _current = _current, arithmetic
+    return before
+
+
+def current() -> Any:
+    return _current

@@ -1,0 +1,348 @@
+"""Integer conditionals: a frozen network that turns a context into the distribution of a leaf's elements.
+
+They fulfil, for laws, what torch conditionals fulfil during training. Readings: docs/format.md, "Laws".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from codelength.coding.compiled import kernel
+from codelength.coding.frequencies import (
+    Leaf,
+    code_lengths,
+    code_lengths_fixed,
+    intervals,
+    pop_elements,
+    push_elements,
+    scratch_size,
+    search,
+)
+from codelength.coding.stack import Stack
+from codelength.exact import arithmetic as executors
+from codelength.exact.arithmetic import is_wide
+from codelength.exact.dense import DensePlan
+from codelength.exact.network import MAX_VALUES, Network
+from codelength.exact.operations import Tensors, Type, require
+from codelength.exact.raster import RasterPlan, margin_of
+from codelength.exact.schedule import DegreeSchedule, RasterSchedule, as_image
+
+#: Values (items times the largest value of the network) that one parallel pass may hold at once.
+PASS_VALUES = 1 << 24
+
+
+class Elements:
+    """Independent elements: parameters (n, D, p) in coding order, items of the given shape.
+
+    order: (n, D) or (D,) positions in the row-major item of the elements in coding order; None: as they lie.
+    """
+
+    def __init__(self, leaf: Leaf, params: np.ndarray, shape: tuple[int, ...], order: np.ndarray | None = None):
+        self.leaf = leaf
+        self.params = params
+        self.shape = shape
+        self.order = order
+
+    def _arranged(self, x: np.ndarray) -> np.ndarray:
+        return arrange(x.reshape(len(x), -1), self.order)
+
+    def log_prob(self, x: np.ndarray) -> np.ndarray:
+        """Nats per item, float64 (n,)."""
+        return code_lengths(self.leaf, self.params, self._arranged(x)) * -math.log(2.0)
+
+    def lengths(self, x: np.ndarray) -> np.ndarray:
+        return code_lengths_fixed(self.leaf, self.params, self._arranged(x))
+
+    def push(self, stack: Stack, x: np.ndarray) -> None:
+        push_elements(self.leaf, self.params, self._arranged(x), stack)
+
+    def pop(self, stack: Stack) -> np.ndarray:
+        x = pop_elements(self.leaf, self.params, stack)
+        return restore(x, self.order).reshape(len(x), *self.shape)
+
+    def mode(self) -> np.ndarray:
+        """The median of every element: the symbol whose interval holds half of the total."""
+        leaf = self.leaf
+        x = np.empty(self.params.shape[:2], np.int32)
+        params = np.ascontiguousarray(self.params)
+        scratch = np.empty(scratch_size(leaf.code, leaf.symbols, leaf.components), np.int64)
+        _medians(leaf.code, leaf.symbols, leaf.bits, leaf.components, params, x, scratch)
+        return restore(x, self.order).reshape(len(x), *self.shape)
+
+    def intervals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return intervals(self.leaf, self.params, self._arranged(x))
+
+
+@kernel
+def _medians(code, symbols, bits, components, params, x, scratch):
+    half = np.int64(1) << (bits - 1)
+    for item in range(x.shape[0]):
+        for position in range(x.shape[1]):
+            x[item, position] = search(code, symbols, bits, components, params[item, position], half, scratch)[0]
+
+
+def arrange(x: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    """Elements (n, D) from item order into coding order."""
+    if order is None:
+        return x
+    return x[:, order] if order.ndim == 1 else np.take_along_axis(x, order, axis=1)
+
+
+def restore(x: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    """The inverse of ``arrange``."""
+    if order is None:
+        return x
+    out = np.empty_like(x)
+    if order.ndim == 1:
+        out[:, order] = x
+    else:
+        np.put_along_axis(out, order, x, axis=1)
+    return out
+
+
+class FrozenConditional:
+    """A network with the types and tensors of its program, evaluated in passes of bounded memory."""
+
+    def __init__(self, leaf: Leaf, network: Network, shape: tuple[int | None, ...], tensors: Tensors) -> None:
+        self.leaf = leaf
+        self.network = network
+        self.shape = shape
+        self.tensors = tensors
+
+    def concrete(self, context: dict[str, Any]) -> tuple[int, ...]:
+        """The shape of one item, free sizes taken from the context."""
+        if None not in self.shape:
+            return self.shape  # type: ignore[return-value]
+        return tuple(int(size) for size in context["shape"])
+
+    def check_output(self, output: Type, shape: tuple[int, ...]) -> None:
+        p = self.leaf.parameters
+        if len(output.shape) == 3:
+            height, width, channels = as_image(shape)
+            require(output.shape == (channels * p, height, width), f"parameters of shape {output.shape}")
+        else:
+            require(output.shape == (math.prod(shape) * p,), f"{output.shape} parameters for items of {shape}")
+
+    def parameters(self, inputs: dict[str, np.ndarray], types: list[Type], count: int) -> np.ndarray:
+        """(n, D, p) in row-major item order, or in coding order for degree schedules."""
+        p = self.leaf.parameters
+        largest = max((math.prod(t.shape) for t in types), default=1)
+        step = max(1, min(1024, PASS_VALUES // max(largest, 1)))
+        parts = []
+        for start in range(0, count, step) or [0]:
+            some = {name: value[start : start + step] for name, value in inputs.items()}
+            out = self.network.run(some, types, self.tensors)
+            if out.ndim == 4:  # (n, C * p, H, W) -> (n, H, W, C, p)
+                n, channels, height, width = out.shape
+                out = out.reshape(n, channels // p, p, height, width).transpose(0, 3, 4, 1, 2)
+            elements = math.prod(out.shape[1:]) // p
+            parts.append(np.ascontiguousarray(out).reshape(len(out), elements, p))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def named_inputs(network: Network, context: dict[str, Any], types: list[Type], count: int) -> dict[str, np.ndarray]:
+    """The context's arrays in the shapes that the network expects."""
+    return {
+        name: np.zeros((count, 1), np.int32)
+        if name == "count"
+        else np.asarray(context[name]).reshape(count, *kind.shape)
+        for name, kind in zip(network.inputs, types)
+    }
+
+
+class IndependentConditional(FrozenConditional):
+    """For ``laws.Independent``: the network sees the context only."""
+
+    def __init__(
+        self,
+        leaf: Leaf,
+        network: Network,
+        shape: tuple[int | None, ...],
+        tensors: Tensors,
+        context: dict[str, Type],
+    ) -> None:
+        super().__init__(leaf, network, shape, tensors)
+        fixed = tuple(8 if size is None else size for size in shape)
+        self.types = network.infer(context, tensors)
+        self.check_output(self.types[network.output], fixed)
+        self.work = network.measure(self.types, tensors)
+
+    def __call__(self, context: dict[str, Any], count: int) -> Elements:
+        inputs = named_inputs(self.network, context, self.types, count)
+        return Elements(self.leaf, self.parameters(inputs, self.types, count), self.concrete(context))
+
+
+class SequentialConditional(FrozenConditional):
+    """For ``laws.Sequential``: the network sees the item itself, under a schedule, as its input ``"x"``."""
+
+    def __init__(
+        self,
+        leaf: Leaf,
+        network: Network,
+        shape: tuple[int | None, ...],
+        tensors: Tensors,
+        context: dict[str, Type],
+        schedule: DegreeSchedule | RasterSchedule,
+    ) -> None:
+        super().__init__(leaf, network, shape, tensors)
+        self.schedule = schedule
+        self.context_types = {
+            name: Type(t.shape, t.low, t.high, np.zeros(t.shape[0] if t.shape else 0, np.int64))
+            for name, t in context.items()
+        }
+        for operation in network.operations:
+            require(operation.incremental, f"{operation.name} has no rule for a position schedule")
+        if isinstance(schedule, DegreeSchedule):
+            require(None not in shape, "a degree schedule needs items of one size")
+            schedule.validate(shape, tensors, context)  # type: ignore[arg-type]
+        self._types: dict[tuple[int, ...], list[Type]] = {}
+        self._weights: list[np.ndarray | None] = []
+        self._plans: dict[tuple[int, ...], Any] = {}
+        probe = tuple(8 if size is None else size for size in shape)
+        types = self.types_for(probe)
+        self.work = network.measure(types, tensors)
+        self.steps = 0  # how often an operation is done at a step of its own
+        if isinstance(schedule, DegreeSchedule):
+            # The engine notes for every value and step how many units it has computed.
+            require(len(types) * (math.prod(probe) + 2) <= MAX_VALUES, "its schedule is longer than allowed")
+            for depends, kind in zip(network.follows("x"), types):
+                require(
+                    not depends or len(kind.shape) == 1, "a network under a degree schedule makes more than vectors"
+                )
+        else:
+            self.steps = len(network.operations) * math.prod(probe)
+
+    def types_for(self, shape: tuple[int, ...]) -> list[Type]:
+        if shape in self._types:
+            return self._types[shape]
+        schedule = self.schedule
+        own = {**self.context_types, "x": schedule.input_type(shape, self.leaf.symbols, self.tensors)}
+        types = self.network.infer(own, self.tensors)
+        if isinstance(schedule, RasterSchedule):
+            schedule.validate(self.tensors, self.network)
+        output = types[self.network.output]
+        axes = 3 if isinstance(schedule, RasterSchedule) else 1
+        require(len(output.shape) == axes, f"parameters of shape {output.shape} do not fit the schedule")
+        self.check_output(output, shape)
+        steps = len(output.degrees) // self.leaf.parameters if output.degrees is not None else 0
+        allowed = np.arange(steps)
+        if isinstance(schedule, DegreeSchedule):
+            allowed[schedule.places(self.tensors)] = np.arange(steps)
+        allowed = np.repeat(allowed, self.leaf.parameters)
+        require(
+            output.degrees is not None and bool((output.degrees <= allowed).all()),
+            "parameters depend on elements that are coded later",
+        )
+        if len(self._types) >= 64:
+            self._types.clear()
+        # Masks do not depend on the size of an image, so all sizes share the weights of the first.
+        self._weights = self._weights or [kind.weight for kind in types]
+        types = [replace(kind, weight=weight) for kind, weight in zip(types, self._weights)]
+        self._types[shape] = types
+        return types
+
+    def item_bytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes that the engine keeps for each item (of this shape, where sizes are free) while it advances."""
+        shape = shape if None in self.shape else self.shape  # type: ignore[assignment]
+        types, follows = self.types_for(shape), self.network.follows("x")
+        size = [8 if is_wide(kind.largest) else 4 for kind in types]
+        if isinstance(self.schedule, DegreeSchedule):
+            return max(size) * sum(sum(kind.shape[:1]) for kind in types)
+        height, width, _ = as_image(shape)
+        m = margin_of(self.network, types)
+        bytes_ = 0
+        for kind, depends, each in zip(types, follows, size):
+            spatial = kind.shape[1:] == (height, width)
+            padded = kind.shape[0] * (height + 2 * m) * (width + 2 * m) if spatial else 0
+            bytes_ += each * (padded + (0 if depends else math.prod(kind.shape)))
+        return bytes_
+
+    def _order(self, context: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
+        if isinstance(self.schedule, RasterSchedule):
+            return self.schedule.order(*as_image(shape))
+        orders = self.tensors[self.schedule.orders]
+        if self.schedule.index is None:
+            return orders[0]
+        return orders[np.asarray(context[self.schedule.index]).reshape(-1)]
+
+    def parallel(self, x: np.ndarray, context: dict[str, Any]) -> Elements:
+        """All conditionals of the items in one pass."""
+        shape = x.shape[1:]
+        types = self.types_for(shape)
+        order = self._order(context, shape)
+        if isinstance(self.schedule, DegreeSchedule):
+            flat = x.reshape(len(x), -1)
+            seen = flat if self.schedule.index is None else arrange(flat, order)
+            params = self.parameters(self._inputs(seen, context, types), types, len(x))
+            if self.schedule.index is None:
+                params = params[:, order]
+        else:
+            height, width, channels = as_image(shape)
+            seen = x.reshape(len(x), height, width, channels).transpose(0, 3, 1, 2)
+            params = self.parameters(self._inputs(seen, context, types), types, len(x))[:, order]
+        return Elements(self.leaf, params, shape, order)
+
+    def _inputs(self, x: np.ndarray, context: dict[str, Any], types: list[Type]) -> dict[str, np.ndarray]:
+        return named_inputs(self.network, {**context, "x": x}, types, len(x))
+
+    def advance(self, stack: Stack, count: int, context: dict[str, Any], known: np.ndarray | None = None) -> np.ndarray:
+        """Pop items step by step, evaluating each unit of the network once.
+
+        known (count, D), row-major: symbols to set instead of those popped, -1 where there is none. What comes later
+        is then drawn given them; what comes before is not.
+        """
+        shape = self.concrete(context)
+        types = self.types_for(shape)
+        if executors.current() is executors.REFERENCE:
+            return self.advance_naively(stack, count, context, known)
+        plan = self._plans.get(shape)
+        if plan is None:
+            kind: Any = DensePlan if isinstance(self.schedule, DegreeSchedule) else RasterPlan
+            plan = kind(self.network, types, self.tensors, self.leaf, self.schedule, shape)
+            if len(self._plans) >= 8:
+                self._plans.clear()
+            self._plans[shape] = plan
+        given = {
+            name: np.zeros((count, 1), np.int32) if name == "count" else context[name]
+            for name in self.network.inputs
+            if name != "x"
+        }
+        if known is not None and isinstance(self.schedule, DegreeSchedule):
+            known = arrange(known, self._order(context, shape))
+        flat = plan.advance(stack, count, given, known)
+        if isinstance(self.schedule, DegreeSchedule):
+            flat = restore(flat, self._order(context, shape))
+        return flat.reshape(count, *shape)
+
+    def advance_naively(
+        self, stack: Stack, count: int, context: dict[str, Any], known: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The slow, obvious way: a whole parallel pass for every step. Judges ``advance``; needs no engine."""
+        shape = self.concrete(context)
+        steps = self._steps(shape)
+        x = np.zeros((count, math.prod(shape)), np.int32)
+        done = 0
+        for size in steps:
+            elements = self.parallel(x.reshape(count, *shape), context)
+            order = elements.order
+            assert order is not None
+            here = slice(done, done + size)
+            drawn = pop_elements(self.leaf, elements.params[:, here], stack)
+            where = np.broadcast_to(order, x.shape)[:, here]
+            if known is not None:
+                fixed = np.take_along_axis(known, where, axis=1)
+                drawn = np.where(fixed < 0, drawn, fixed)
+            np.put_along_axis(x, where, drawn, axis=1)
+            done += size
+        return x.reshape(count, *shape)
+
+    def _steps(self, shape: tuple[int, ...]) -> list[int]:
+        """How many elements each step codes."""
+        if isinstance(self.schedule, DegreeSchedule):
+            return [1] * math.prod(shape)
+        height, width, channels = as_image(shape)
+        return [len(front) for front in self.schedule.fronts(height, width) for _ in range(channels)]

@@ -1,0 +1,357 @@
+"""Incremental evaluation under a degree schedule: each unit of the network is computed once.
+
+A unit of degree d depends on steps before d only, so with units sorted by degree a masked network is a staircase.
+The steps are taken in blocks. What a block's units receive from units of earlier blocks is one matrix product per
+layer; what they receive from within the block is added unit by unit in a compiled loop that also pops the symbols
+(``advance.py``). All sums are sums of integers within the exact range, so they equal the parallel pass to the bit.
+
+Numbers are float32 where their range allows it. Sums that leave it are collected in float64 from pieces that do not.
+The pieces are found anew from the weights of each block: they are longer than the parts that a program states for a
+whole layer, and the sum of a few neighbours always fits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from codelength.coding.frequencies import Leaf, scratch_size
+from codelength.coding.stack import Stack
+from codelength.exact.advance import (
+    ADD,
+    COPY,
+    FIELDS,
+    LINEAR,
+    OFFSET,
+    PRODUCT,
+    RELU,
+    REQUANTISE,
+    TABLE,
+    WIDE_LINEAR,
+    WIDE_REQUANTISE,
+    advance_block,
+    collect,
+    sum_items,
+)
+from codelength.exact.arithmetic import QUIET, is_wide
+from codelength.exact.network import Network
+from codelength.exact.operations import (
+    FLOAT32_EXACT,
+    Add,
+    Concat,
+    Linear,
+    Offset,
+    Operation,
+    Product,
+    Relu,
+    Requantise,
+    Slice,
+    Table,
+    Tensors,
+    Type,
+    require,
+)
+
+# Longer blocks make better products between them and more work within; 48 to 96 measure alike.
+BLOCK_STEPS = 64
+
+
+class DensePlan:
+    """A network under a degree schedule, its units sorted by degree, ready to advance any number of items."""
+
+    def __init__(
+        self, network: Network, types: list[Type], tensors: Tensors, leaf: Leaf, schedule: Any, shape: tuple[int, ...]
+    ) -> None:
+        self.leaf = leaf
+        self.network = network
+        self.types = types
+        self.tensors = tensors
+        self.steps = int(np.prod(shape))
+        inputs = len(network.inputs)
+        # Values that depend on the context alone are computed whole, before the first step.
+        self.contextual = [not depends for depends in network.follows("x")]
+        wide = self._wide_sums()
+        self.dtype = np.float64 if wide is None else np.float32
+        self.wide = wide or [False] * len(types)
+        # How each value's units are laid out: rank by degree, earlier channels first among equals.
+        self.rank: list[np.ndarray] = []
+        self.starts = np.zeros((len(types), self.steps + 2), np.int64)
+        for v, kind in enumerate(types):
+            degrees = kind.degrees if kind.shape and kind.degrees is not None else np.zeros(0, np.int64)
+            order = np.argsort(degrees, kind="stable")
+            rank = np.empty(len(order), np.int64)
+            rank[order] = np.arange(len(order))
+            self.rank.append(rank)
+            self.starts[v] = np.searchsorted(degrees[order], np.arange(self.steps + 2))
+        # All units of a value have a row of their own, except that sums in float64 are kept for one block only.
+        self.bases = np.zeros(len(types), np.int64)
+        self.rows = self.wide_rows = 0
+        edges = [*range(0, self.steps, BLOCK_STEPS), self.steps]
+        self.blocks = list(zip(edges, edges[1:]))
+        for v, rank in enumerate(self.rank):
+            if self.wide[v]:
+                self.bases[v] = self.wide_rows
+                self.wide_rows += int(np.diff(self.starts[v, edges]).max(initial=0))
+            else:
+                self.bases[v] = self.rows
+                self.rows += len(rank)
+        self.x = network.inputs.index("x") if "x" in network.inputs else -1
+        self.source_a, self.source_b = np.zeros(self.rows, np.int64), np.zeros(self.rows, np.int64)
+        self.numbers = np.zeros((self.rows, 2), self.dtype)
+        self.layers: list[_Layer] = []
+        records, flat, tables = [], [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
+        self._weight_end = self._table_end = 0
+        for v, operation in enumerate(network.operations, start=inputs):
+            if self.contextual[v]:
+                continue
+            record = np.zeros(FIELDS, np.int64)
+            record[1] = v
+            self._compile(record, operation, v, flat, tables)
+            records.append(record)
+        self.program = np.array(records, np.int64).reshape(-1, FIELDS)
+        self.weights = np.concatenate(flat).astype(self.dtype)
+        self.table_values = np.concatenate(tables).astype(self.dtype)
+        # Row t * p + j of the parameters of step t.
+        rows = self._rows_of(network.output).reshape(self.steps, leaf.parameters)
+        self.output_rows = np.ascontiguousarray(rows[schedule.places(tensors)].reshape(-1))
+        self.leaf_numbers = np.array([leaf.code, leaf.symbols, leaf.bits, leaf.components, leaf.parameters], np.int64)
+
+    def _wide_sums(self) -> list[bool] | None:
+        """Which values are sums of layers to be collected in float64; None where that does not do.
+
+        It does where such sums are at once brought back by a requantise, as freezing has it.
+        """
+        operations, inputs = self.network.operations, len(self.network.inputs)
+        wide = [is_wide(kind.largest) for kind in self.types]
+        for v, operation in enumerate(operations, start=inputs):
+            # The sum of the parts of a layer can leave the range of float32 even where its result does not.
+            wide[v] = wide[v] or (isinstance(operation, Linear) and bool(operation.parts))
+            if wide[v] and not self.contextual[v] and not isinstance(operation, Linear):
+                return None
+        for v, operation in enumerate(operations, start=inputs):
+            if self.contextual[v] or not any(wide[o] for o in operation.operands):
+                continue
+            if not isinstance(operation, Requantise) or self.contextual[operation.x]:
+                return None
+        return None if wide[self.network.output] else wide
+
+    def _rows_of(self, value: int) -> np.ndarray:
+        return self.bases[value] + self.rank[value]
+
+    def _compile(
+        self, record: np.ndarray, operation: Operation, v: int, flat: list[np.ndarray], tables: list[np.ndarray]
+    ) -> None:
+        rows = self._rows_of(v)
+        if isinstance(operation, Linear):
+            masked = self.types[v].weight
+            assert masked is not None
+            order_out, order_in = np.argsort(self.rank[v]), np.argsort(self.rank[operation.x])
+            weight = np.ascontiguousarray(masked[order_out][:, order_in], self.dtype)
+            bias = self.tensors[operation.bias].astype(np.float64)[order_out]
+            layer = _Layer(v, operation.x, weight, bias, self.types[operation.x].largest if self.wide[v] else None)
+            for first, last in self.blocks:
+                layer.add_block(self.starts[v, first], self.starts[v, last], self.starts[operation.x, first])
+            self.layers.append(layer)
+            record[0] = WIDE_LINEAR if self.wide[v] else LINEAR
+            record[2:6] = operation.x, self._weight_end, weight.shape[1], layer.together
+            flat.append(weight.reshape(-1))
+            self._weight_end += weight.size
+            return
+        if isinstance(operation, Concat):
+            record[0] = COPY
+            self.source_a[rows] = np.concatenate([self._rows_of(x) for x in operation.xs])
+            return
+        first = operation.operands[0]
+        sources = self._rows_of(first)
+        if isinstance(operation, Slice):
+            record[0] = COPY
+            self.source_a[rows] = sources[operation.start : operation.stop]
+            return
+        self.source_a[rows] = sources
+        if isinstance(operation, Requantise):
+            shift = self.tensors[operation.shift].astype(np.int64)
+            record[0] = WIDE_REQUANTISE if self.wide[first] else REQUANTISE
+            record[2], record[5], record[6] = first, operation.low, operation.high
+            self.numbers[rows, 0] = np.ldexp(np.ones(len(shift)), -shift)
+            self.numbers[rows, 1] = np.where(shift > 0, 0.5, 0.0)
+        elif isinstance(operation, Relu):
+            record[0] = RELU
+        elif isinstance(operation, Offset):
+            record[0], record[5] = OFFSET, operation.value
+        elif isinstance(operation, Table):
+            table = self.tensors[operation.table]
+            record[0], record[5:8] = TABLE, (operation.low, len(table), self._table_end)
+            tables.append(table.astype(np.float32))
+            self._table_end += len(table)
+        elif isinstance(operation, Add | Product):
+            self.source_b[rows] = self._rows_of(operation.b)
+            record[0] = ADD if isinstance(operation, Add) else PRODUCT
+            if isinstance(operation, Add):
+                self.numbers[rows, 0], self.numbers[rows, 1] = 1 << operation.shift_a, 1 << operation.shift_b
+        else:
+            require(False, f"{operation.name} has no rule for a degree schedule")
+
+    def _context_values(self, space: np.ndarray, given: dict[str, np.ndarray], count: int) -> None:
+        values = self.network.evaluate(self.contextual, given, self.types, self.tensors, count)
+        for v, value in enumerate(values):
+            if value is not None and len(self.types[v].shape) == 1 and not self.wide[v]:
+                space[self._rows_of(v)] = value.T
+
+    def advance(
+        self, stack: Stack, count: int, given: dict[str, np.ndarray], known: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Pop ``count`` items, (count, D) int32 in coding order. Raises StackExhausted.
+
+        known (count, D), in coding order: symbols to set instead of those popped, -1 where there is none.
+        """
+        fixed = np.empty((0, count), np.int64)
+        if known is not None:
+            fixed = np.ascontiguousarray(known.T, np.int64)
+        space = np.zeros((self.rows, count), self.dtype)
+        wide = np.empty((self.wide_rows, count), np.float64)
+        self._context_values(space, given, count)
+        x_row = int(self.bases[self.x]) if self.x >= 0 else self.rows
+        if self.x < 0:  # the network ignores the item; its symbols still need a place
+            space = np.concatenate([space, np.zeros((self.steps, count), self.dtype)])
+        stack.hold(count)
+        most = int(stack.sizes.max(initial=0))
+        leaf = self.leaf
+        params = np.empty(leaf.parameters, np.int64)
+        scratch = np.empty(scratch_size(leaf.code, leaf.symbols, leaf.components), np.int64)
+        cuts, piece = np.empty(count, np.int64), np.empty(count, self.dtype)
+        room = _Room(self.layers, count, self.dtype)
+        for block, (first, last) in enumerate(self.blocks):
+            for layer in self.layers:
+                start = self.bases[layer.value] + (0 if self.wide[layer.value] else self.starts[layer.value, first])
+                sums = wide if self.wide[layer.value] else space
+                layer.begin(block, space[self.bases[layer.operand] :], sums[start:], room)
+            stack.reserve(pops=most * (last - first))
+            stack.check(
+                advance_block(
+                    first,
+                    last,
+                    self.program,
+                    self.starts,
+                    self.bases,
+                    self.source_a,
+                    self.source_b,
+                    self.numbers,
+                    self.weights,
+                    self.table_values,
+                    self.output_rows,
+                    x_row,
+                    self.leaf_numbers,
+                    params,
+                    scratch,
+                    cuts,
+                    space,
+                    wide,
+                    piece,
+                    stack.state,
+                    stack.words,
+                    stack.count,
+                    stack.bounds,
+                    fixed,
+                )
+            )
+            for operand in room.sums:
+                start, stop = self.bases[operand] + self.starts[operand, [first, last]]
+                sum_items(space[start:stop], room.items, room.sums[operand][self.starts[operand, first] :])
+        return np.ascontiguousarray(space[x_row : x_row + self.steps].T).astype(np.int32)
+
+
+class _Layer:
+    """What the units of a layer receive from units of earlier blocks.
+
+    weight (outputs, inputs), bias (outputs,): sorted by degree. reach: the largest magnitude of an input if sums are
+    to be collected in float64 from pieces that fit float32; None if whole sums fit the type of ``weight``.
+    """
+
+    def __init__(self, value: int, operand: int, weight: np.ndarray, bias: np.ndarray, reach: int | None) -> None:
+        self.value, self.operand, self.weight, self.bias, self.reach = value, operand, weight, bias, reach
+        #: How many inputs, any of them, can be added in float32.
+        self.together = max(1, weight.shape[1])
+        if reach is not None:
+            largest = int(np.abs(weight).max(initial=0)) * reach
+            self.together = max(1, min(self.together, FLOAT32_EXACT // max(largest, 1)))
+        # Units begin .. end - 1; where the inputs 0 .. known - 1 are cut; for the check, each one's weights summed.
+        self.blocks: list[tuple[int, int, list[int], np.ndarray]] = []
+
+    def add_block(self, begin: int, end: int, known: int) -> None:
+        """The next block: units begin .. end - 1, which receive from the inputs 0 .. known - 1."""
+        weight = self.weight[begin:end, :known]
+        edges = [0, known] if known else [0]
+        if self.reach is not None:
+            edges = _pieces(np.abs(weight, dtype=np.float64) * self.reach)
+        with QUIET():
+            self.blocks.append((int(begin), int(end), edges, _spread(end - begin, 11) @ weight))
+
+    def begin(self, block: int, space: np.ndarray, target: np.ndarray, room: _Room) -> None:
+        """Set the sums of the block's units to the bias and what comes from earlier blocks.
+
+        space (>= inputs, n): the inputs; target (>= units of the block, n): where the sums go.
+        """
+        begin, end, edges, weights = self.blocks[block]
+        target = target[: end - begin]
+        target[:] = self.bias[begin:end, None]
+        known = edges[-1]
+        if not known or begin == end:
+            return
+        room.totals[:] = 0
+        with QUIET():
+            for start, stop in zip(edges, edges[1:]):
+                product = room.product[: end - begin]
+                np.matmul(self.weight[begin:end, start:stop], space[start:stop], out=product)
+                collect(product, target, room.units, room.totals)
+            right = room.totals @ room.items == weights @ room.sums[self.operand][:known]
+        if not right:
+            # The fast product is not exact here: once more, in integers.
+            exact = self.weight[begin:end, :known].astype(np.int64) @ space[:known].astype(np.int64)
+            target[:] = exact + self.bias[begin:end, None]
+
+
+class _Room:
+    """Where the products of a group of items are computed and checked: by a weighted sum over units and items.
+
+    units (units of a block,), items (n,): the weights, which differ between neighbours lest errors cancel.
+    sums[operand] (inputs,): the weighted sum over items of each input of a layer, as soon as it is complete.
+    product (units of a block, n), totals (n,): the product in hand and its sum over units.
+    """
+
+    def __init__(self, layers: list[_Layer], count: int, dtype: Any) -> None:
+        self.sums = {layer.operand: np.zeros(layer.weight.shape[1]) for layer in layers}
+        units = max((end - begin for layer in layers for begin, end, _, _ in layer.blocks), default=0)
+        self.units, self.items = _spread(units, 11), _spread(count, 13)
+        self.product = np.empty((units, count), dtype)
+        self.totals = np.empty(count)
+
+
+def _spread(count: int, size: int) -> np.ndarray:
+    """Weights (count,) float64 from 1 to ``size``, so small that weighted sums of integers stay exact."""
+    return (1 + np.arange(count) * 5 % size).astype(np.float64)
+
+
+def _pieces(reach: np.ndarray) -> list[int]:
+    """Cut columns into the fewest runs of which every row sums to at most 2^24: the edges, from 0 to the last.
+
+    reach (rows, columns) float64, none above 2^24.
+    """
+    sums = reach.cumsum(axis=1)
+    edges, known = [0], reach.shape[1]
+    while edges[-1] < known:
+        start = edges[-1]
+        room = FLOAT32_EXACT + (sums[:, start - 1] if start else 0.0)
+        fits = (sums[:, start:] <= np.reshape(room, (-1, 1))).all(axis=0)
+        edges.append(start + max(1, int(fits.sum())))
+    return edges
+
+
+def exact_product(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """weight (rows, k) @ x (k, n), integers in floats, checked by the sum over rows; int64 if the check fails."""
+    with QUIET():
+        y = weight @ x
+        expected = weight.sum(0, dtype=np.float64) @ x.astype(np.float64, copy=False)
+    if np.array_equal(y.sum(0, dtype=np.float64), expected):
+        return y
+    return (weight.astype(np.int64) @ x.astype(np.int64)).astype(y.dtype)

@@ -1,0 +1,200 @@
+"""A frozen network: named inputs, a list of operations, one output. Validated before it is run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from codelength.errors import ProgramError, UnknownFeature
+from codelength.exact import arithmetic as executors
+from codelength.exact.arithmetic import NUMPY, REFERENCE, ArithmeticFault
+from codelength.exact.operations import FLOAT32_EXACT, OPERATIONS, Operation, Tensors, Type, require
+
+MAX_OPERATIONS = 4096
+#: Numbers of one value, and of all values of a network while it is being validated, for one item.
+MAX_VALUE = 1 << 28
+MAX_VALUES = 1 << 26
+#: What an operation costs even if it has nothing to do.
+OPERATION_WORK = 1 << 12
+
+
+@dataclass(frozen=True)
+class Network:
+    """Values are numbered: the inputs first, then the result of each operation. ``output`` is one of them."""
+
+    inputs: tuple[str, ...]
+    operations: tuple[Operation, ...]
+    output: int
+
+    def infer(self, inputs: dict[str, Type], tensors: Tensors) -> list[Type]:
+        """Types of all values. Raises ProgramError where an index, a shape or a bound does not hold."""
+        types = []
+        require(len(set(self.inputs)) == len(self.inputs), "a network names an input twice")
+        for name in self.inputs:
+            require(name in inputs, f"a network asks for {name!r}, which is not known where it stands")
+            types.append(inputs[name])
+            require(types[-1].largest <= FLOAT32_EXACT, f"the input {name!r} can leave 2^24")
+        channels = 0
+        for operation in self.operations:
+            for operand in operation.operands:
+                require(0 <= operand < len(types), f"a {operation.name} names value {operand} before it exists")
+            types.append(operation.infer(types, tensors))
+            size = math.prod(types[-1].shape)
+            channels += sum(types[-1].shape[:1])
+            require(size <= MAX_VALUE and channels <= MAX_VALUES, "its values are larger than any that are allowed")
+        require(0 <= self.output < len(types), f"the output names value {self.output}, which does not exist")
+        return types
+
+    def measure(self, types: list[Type], tensors: Tensors) -> int:
+        """Roughly what one parallel pass costs an item, in multiplications (docs/format.md, "Limits").
+
+        Raises ProgramError if its values together are larger than allowed.
+        """
+        require(sum(math.prod(t.shape) for t in types) <= MAX_VALUES, "its values are larger than any that are allowed")
+        outs = types[len(self.inputs) :]
+        return sum(o.work(out, tensors) + OPERATION_WORK for o, out in zip(self.operations, outs))
+
+    def follows(self, name: str) -> list[bool]:
+        """For each value: whether its numbers can depend on those of the input ``name``."""
+        depends = [mine == name for mine in self.inputs]
+        for operation in self.operations:
+            depends.append(any(depends[source] for source in operation.sources))
+        return depends
+
+    def run(self, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors) -> np.ndarray:
+        """The output (n, *shape) as integers carried in a floating or integer array.
+
+        Uses the current executor; if one of its run-time checks fails, the reference executor gives the answer.
+        """
+        try:
+            return self._run(executors.current(), inputs, types, tensors)
+        except ArithmeticFault:
+            return self._run(REFERENCE, inputs, types, tensors)
+
+    def _run(self, arithmetic: Any, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors) -> np.ndarray:
+        last = self._last_uses()
+        values: list[Any] = [arithmetic.enter(inputs[name]) for name in self.inputs]
+        for k, operation in enumerate(self.operations):
+            position = len(self.inputs) + k
+            values.append(operation.run(arithmetic, values, tensors, types[position]))
+            for operand in operation.operands:
+                if last[operand] == position and operand != self.output:
+                    values[operand] = None
+        return arithmetic.leave(values[self.output])
+
+    def evaluate(
+        self, wanted: list[bool], inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors, count: int
+    ) -> list[Any]:
+        """The values (count, *shape) that are wanted, None for the others; sources of wanted values must be wanted."""
+        try:
+            return self._evaluate(NUMPY, wanted, inputs, types, tensors, count)
+        except ArithmeticFault:
+            return self._evaluate(REFERENCE, wanted, inputs, types, tensors, count)
+
+    def _evaluate(
+        self,
+        arithmetic: Any,
+        wanted: list[bool],
+        inputs: dict[str, np.ndarray],
+        types: list[Type],
+        tensors: Tensors,
+        n: int,
+    ) -> list[Any]:
+        # A constant asks any operand for the number of items, so those that are not wanted have that many.
+        values: list[Any] = [
+            arithmetic.enter(np.asarray(inputs[name]).reshape(n, *kind.shape)) if want else np.empty((n, 0))
+            for name, kind, want in zip(self.inputs, types, wanted)
+        ]
+        for operation, kind, want in zip(self.operations, types[len(values) :], wanted[len(values) :]):
+            values.append(operation.run(arithmetic, values, tensors, kind) if want else np.empty((n, 0)))
+        return [value if want else None for value, want in zip(values, wanted)]
+
+    def _last_uses(self) -> list[int]:
+        last = list(range(len(self.inputs) + len(self.operations)))
+        for k, operation in enumerate(self.operations):
+            for operand in operation.operands:
+                last[operand] = len(self.inputs) + k
+        return last
+
+    @property
+    def features(self) -> set[int]:
+        return {operation.feature for operation in self.operations}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "inputs": list(self.inputs),
+            "operations": [operation.to_json() for operation in self.operations],
+            "output": self.output,
+        }
+
+    @staticmethod
+    def from_json(record: Any) -> Network:
+        record = read_object(record, {"inputs", "operations", "output"}, "a network")
+        inputs, operations = record["inputs"], record["operations"]
+        require(isinstance(inputs, list) and all(isinstance(i, str) for i in inputs), "inputs are not names")
+        require(isinstance(operations, list) and len(operations) <= MAX_OPERATIONS, "operations are not a short list")
+        require(is_integer(record["output"]), "an output is not a number")
+        return Network(tuple(inputs), tuple(_operation(o) for o in operations), record["output"])
+
+
+def _operation(record: Any) -> Operation:
+    require(isinstance(record, dict) and isinstance(record.get("op"), str), "an operation without a name")
+    kind = OPERATIONS.get(record["op"])
+    if kind is None:
+        raise UnknownFeature(f"this model needs the operation {record['op']!r}, which this version does not know")
+    return read_record(kind, {k: v for k, v in record.items() if k != "op"}, f"operation {record['op']!r}")
+
+
+def read_record(kind: type, record: dict[str, Any], what: str) -> Any:
+    """Build a dataclass from JSON, every field present and of its annotated kind, none unknown."""
+    arguments: dict[str, Any] = {}
+    known = {field.name: field for field in fields(kind)}
+    for key in record:
+        require(key in known, f"{what} has an unknown field {key!r}")
+    for name, field in known.items():
+        if name not in record:
+            require(field.default is not _missing(), f"{what} lacks the field {name!r}")
+            continue
+        value, annotation = record[name], str(field.type)
+        if annotation.startswith("int"):
+            require(is_integer(value), f"{what} has a {name} that is not an integer")
+        elif annotation.startswith("bool"):
+            require(isinstance(value, bool), f"{what} has a {name} that is not true or false")
+        elif annotation.startswith("str"):
+            require(isinstance(value, str), f"{what} has a {name} that is not a string")
+        elif annotation.startswith("tuple[int"):
+            require(
+                isinstance(value, list) and all(is_integer(v) for v in value),
+                f"{what} has a {name} that is not a list of integers",
+            )
+            value = tuple(value)
+        else:
+            raise AssertionError(f"no rule for the annotation {annotation}")
+        arguments[name] = value
+    return kind(**arguments)
+
+
+def _missing() -> Any:
+    from dataclasses import MISSING
+
+    return MISSING
+
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def read_object(record: Any, keys: set[str], what: str, optional: frozenset[str] | set[str] = frozenset()) -> Any:
+    """A JSON object with exactly these keys (and perhaps the optional ones), or ProgramError."""
+    require(isinstance(record, dict), f"{what} is not an object")
+    for key in record:
+        require(key in keys or key in optional, f"{what} has an unknown field {key!r}")
+    for key in keys:
+        require(key in record, f"{what} lacks the field {key!r}")
+    return record
+
+
+__all__ = ["Network", "ProgramError", "is_integer", "read_object", "read_record"]

@@ -1,0 +1,377 @@
+"""Freezing: from a trained law in torch to a program of integers.
+
+``freeze`` walks the tree of laws that a model states, emits every network (``emit``), builds and validates the
+program, compares its rate with the float model's on the calibration items, and refuses where it is worse than the
+project promises: 0.1% for exact models, 0.3% for bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codelength.errors import FreezeError
+from codelength.exact.network import Network
+from codelength.exact.operations import Tensors, Type
+from codelength.exact.schedule import DegreeSchedule, RasterSchedule
+from codelength.exact.steps import AffineStep, OffsetStep
+from codelength.freezing.emit import NetworkEmitter, Target, store
+from codelength.laws.contract import Law
+from codelength.laws.frozen import FrozenModel
+from codelength.laws.independent import Independent
+from codelength.laws.marginal import Marginal, Responsibilities, Switch
+from codelength.laws.pushforward import Cell, Floor, Pushforward
+from codelength.laws.sequential import Sequential
+from codelength.networks.conditionals import (
+    DegreeConditional,
+    NetworkConditional,
+    RasterConditional,
+    UniformIndex,
+)
+from codelength.networks.coupling import (
+    DENOMINATOR_BITS,
+    LOG_SCALE_BITS,
+    LOG_SCALE_LIMIT,
+    AffineCoupling,
+    GridOffset,
+)
+
+EXACT_TOLERANCE = 0.001
+BOUND_TOLERANCE = 0.003
+TOTAL_BITS = 24
+#: Components of a mixture that each calibration item is seen under.
+CALIBRATION_DRAWS = 4
+
+
+@dataclass
+class FreezeReport:
+    """Per layer: parts, median rms of the integer weights, log2 of the proved bound, signal-to-noise ratio in dB.
+
+    float_bits and frozen_bits: mean bits per item on the calibration items, the same items for both.
+    """
+
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    float_bits: float = math.nan
+    frozen_bits: float = math.nan
+
+    @property
+    def loss(self) -> float:
+        """Relative rate lost to integers."""
+        return self.frozen_bits / self.float_bits - 1 if self.float_bits else 0.0
+
+    def lines(self) -> list[str]:
+        out = [f"{'layer':32s} {'parts':>5s} {'rms':>7s} {'bound':>7s} {'SNR dB':>7s}"]
+        for r in self.layers:
+            snr = r.get("snr_db", math.nan)
+            out.append(f"{r['layer']:32s} {r['parts']:5d} {r['rms']:7.1f} {r['bits']:7.2f} {snr:7.1f}")
+        out.append(f"float {self.float_bits:.4f} bits, frozen {self.frozen_bits:.4f} bits an item ({self.loss:+.4%})")
+        return out
+
+
+def freeze(
+    model: Any,
+    calibration: Any,
+    *,
+    report: FreezeReport | None = None,
+    tolerance: float | None = None,
+) -> FrozenModel:
+    """The frozen twin of a trained model.
+
+    model: a torch module with ``space`` (laws.Space) and ``law()``, the tree of laws over its conditionals.
+    calibration: items (n, *shape), a few hundred or more, from the data that the model was trained on.
+    report: filled in where given. tolerance: relative rate that may be lost; None for the project's promise.
+
+    Raises FreezeError where a module has no exact rule (naming it) or the rate is too much worse.
+    """
+    items = _items(calibration)
+    if len(items) == 0:
+        raise FreezeError("expected calibration items, got none")
+    if not (hasattr(model, "law") and hasattr(model, "space")):
+        raise FreezeError(f"expected a model with a space and a law, got {type(model).__name__} without")
+    report = report if report is not None else FreezeReport()
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            walker = _Walker(report)
+            x = torch.from_numpy(np.ascontiguousarray(items).astype(np.int64))
+            context: dict[str, Any] = {"shape": tuple(items.shape[1:])}
+            law = walker.law(model.law(), x, context, {}, "")
+            frozen = FrozenModel.create(model.space, law, walker.tensors)
+            _compare(model, frozen, x, items, report, tolerance)
+    finally:
+        model.train(was_training)
+    return frozen
+
+
+def _items(calibration: Any) -> np.ndarray:
+    return np.asarray(getattr(calibration, "items", calibration))
+
+
+def _compare(
+    model: Any, frozen: FrozenModel, x: Tensor, items: np.ndarray, report: FreezeReport, tolerance: float | None
+) -> None:
+    """Paired rates on the same items; refuses a frozen model that is too much worse."""
+    context = {"shape": tuple(items.shape[1:]), "generator": torch.Generator().manual_seed(0)}
+    some = slice(0, 512)
+    nats = torch.cat([model.law().log_prob(part, context) for part in x[some].split(128)])
+    bits = nats.double().numpy() / -math.log(2)
+    frozen_bits = frozen.code_length_bits(items[some])
+    report.float_bits, report.frozen_bits = float(bits.mean()), float(frozen_bits.mean())
+    allowed = tolerance
+    if allowed is None:
+        allowed = EXACT_TOLERANCE if frozen.kind == "exact" else BOUND_TOLERANCE
+        if frozen.kind != "exact" and math.isfinite(report.float_bits):
+            # Bounds are drawn with noise of their own on either side; what it explains is not held against freezing.
+            noise = float((frozen_bits - bits).std()) / math.sqrt(len(bits))
+            allowed += 3 * noise / abs(report.float_bits)
+    if not math.isfinite(report.float_bits):
+        raise FreezeError("expected a finite likelihood of the calibration items, got NaN or infinity; train again")
+    if report.loss > allowed:
+        raise FreezeError(
+            f"the frozen model would cost {report.loss:.3%} more bits than the float model ({report.frozen_bits:.3f} "
+            f"against {report.float_bits:.3f} an item), and {allowed:.1%} is allowed; the layers with the lowest "
+            "signal-to-noise ratio in the report are where to look"
+        )
+
+
+class _Walker:
+    """Turns laws into JSON, networks into operations, and weights into integer tensors."""
+
+    def __init__(self, report: FreezeReport) -> None:
+        self.report = report
+        self.tensors: Tensors = {}
+
+    def law(self, law: Law, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str) -> dict[str, Any]:
+        """The record of a law; x are items that follow it, with the context in which they stand."""
+        if isinstance(law, Sequential):
+            return self._sequential(law.conditional, x, context, types, path)
+        if isinstance(law, Independent):
+            return self._independent(law.conditional, context, types, path)
+        if isinstance(law, Marginal):
+            return self._marginal(law, x, context, types, path)
+        if isinstance(law, Switch):
+            return self._switch(law, x, context, types, path)
+        if isinstance(law, Pushforward):
+            return self._pushforward(law, x, context, types, path)
+        if isinstance(law, Floor):
+            return {"law": "floor", "bits": law.bits, "latent": law.latent}
+        if isinstance(law, Cell):
+            return {"law": "cell", "bits": law.bits}
+        raise FreezeError(f"expected a law that can be frozen, got {type(law).__name__}")
+
+    def network(
+        self,
+        module: torch.nn.Module,
+        names: list[str],
+        types: list[Type],
+        samples: list[Tensor],
+        target: Target,
+        path: str,
+    ) -> dict[str, Any]:
+        emitter = NetworkEmitter(module, names, types, samples, self.tensors, path, target)
+        network, layers = emitter.run()
+        self.report.layers += [{**r, "layer": path + r["layer"]} for r in layers]
+        return network.to_json()
+
+    def _sequential(
+        self, conditional: Any, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
+    ) -> dict[str, Any]:
+        leaf = leaf_record(conditional.leaf)
+        if isinstance(conditional, DegreeConditional):
+            orders = conditional.orders.numpy()
+            name = self._store(f"{path}orders", orders)
+            degrees = DegreeSchedule(name, conditional.index)
+            own = degrees.input_type(conditional.shape, conditional.leaf.symbols, self.tensors)
+            flat = x.reshape(len(x), -1)
+            if conditional.index is not None:
+                flat = flat.gather(1, conditional.orders[context[conditional.index].reshape(-1)])
+            seen, schedule = flat.float(), degrees.to_json()
+        elif isinstance(conditional, RasterConditional):
+            raster = RasterSchedule(conditional.slope)
+            own = raster.input_type(tuple(x.shape[1:]), conditional.leaf.symbols, self.tensors)
+            image = x[..., None] if x.ndim == 3 else x
+            seen, schedule = image.permute(0, 3, 1, 2).float(), raster.to_json()
+        else:
+            raise FreezeError(f"expected a masked or causal conditional, got {type(conditional).__name__}")
+        given_types, given = self._context(conditional.inputs, context, types, scheduled=True)
+        network = self.network(
+            conditional.network,
+            ["x", *conditional.inputs],
+            [own, *given_types],
+            [seen, *given],
+            target_of(conditional.leaf),
+            path,
+        )
+        shape = list(conditional.shape)
+        return {"law": "sequential", "leaf": leaf, "network": network, "schedule": schedule, "shape": shape}
+
+    def _context(
+        self, names: tuple[str, ...], context: dict[str, Any], types: dict[str, Type], scheduled: bool
+    ) -> tuple[list[Type], list[Tensor]]:
+        kinds, values = [], []
+        for name in names:
+            if name not in types:
+                raise FreezeError(f"expected a context entry {name!r} where a network asks for it, got none")
+            kind = types[name]
+            degrees = np.zeros(kind.shape[0] if kind.shape else 0, np.int64) if scheduled else None
+            kinds.append(Type(kind.shape, kind.low, kind.high, degrees))
+            value = context[name]
+            values.append(value.reshape(-1) if kind.shape == () else value.float())
+        return kinds, values
+
+    def _independent(
+        self, conditional: Any, context: dict[str, Any], types: dict[str, Type], path: str
+    ) -> dict[str, Any]:
+        if isinstance(conditional, UniformIndex):
+            zeros = self._store("zeros", np.zeros(conditional.count, np.int64))
+            constant = {"op": "constant", "x": 0, "values": zeros}
+            return {
+                "law": "independent",
+                "leaf": {"family": "categorical", "symbols": conditional.count, "bits": TOTAL_BITS},
+                "network": {"inputs": ["count"], "operations": [constant], "output": 1},
+                "shape": [1],
+            }
+        if not isinstance(conditional, NetworkConditional):
+            raise FreezeError(f"expected a network conditional, got {type(conditional).__name__}")
+        kinds, values = self._context(conditional.inputs, context, types, scheduled=False)
+        network = self.network(
+            conditional.network, list(conditional.inputs), kinds, values, target_of(conditional.leaf), path
+        )
+        return {
+            "law": "independent",
+            "leaf": leaf_record(conditional.leaf),
+            "network": network,
+            "shape": list(conditional.shape),
+        }
+
+    def _marginal(
+        self, law: Marginal, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
+    ) -> dict[str, Any]:
+        generator = torch.Generator().manual_seed(0)
+        mixture = isinstance(law.posterior, Responsibilities)
+        if mixture:
+            # Every component meets calibration items, and each item several of them: a unit may speak up in one
+            # order only, and what calibration has not seen of it would be clamped.
+            x = x.repeat(CALIBRATION_DRAWS, *[1] * (x.ndim - 1))
+            context = {k: _repeated(v, len(x)) for k, v in context.items()}
+            z = law.prior.sample(len(x), context, generator)
+        else:
+            z = law.posterior.sample(len(x), {**context, "x": x}, generator)
+        prior = self.law(law.prior, z, context, types, f"{path}{law.latent}.prior.")
+        latent = _latent_type(prior, z)
+        given = {**types, law.latent: latent}
+        likelihood = self.law(law.likelihood, x, {**context, law.latent: z}, given, path)
+        if mixture:
+            posterior: dict[str, Any] = {"law": "responsibilities"}
+        else:
+            symbols = (latent.high >> likelihood["bits"]) + 1 if likelihood["law"] == "floor" else _symbols(likelihood)
+            own = {**types, "x": Type(tuple(x.shape[1:]), 0, symbols - 1)}
+            posterior = self.law(law.posterior, z, {**context, "x": x}, own, f"{path}{law.latent}.posterior.")
+        return {
+            "law": "marginal",
+            "latent": law.latent,
+            "likelihood": likelihood,
+            "posterior": posterior,
+            "prior": prior,
+        }
+
+    def _switch(
+        self, law: Switch, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
+    ) -> dict[str, Any]:
+        records = [self.law(part, x, context, types, f"{path}{k}.") for k, part in enumerate(law.laws)]
+        return {"law": "switch", "index": law.index, "laws": records}
+
+    def _pushforward(
+        self, law: Pushforward, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
+    ) -> dict[str, Any]:
+        """Steps on integers; the bounds of what each can give are proved from those of the items."""
+        low, high = 0, law.symbols - 1
+        bounds, steps = (low, high), []
+        dims = math.prod(law.shape)
+        for k, step in enumerate(law.steps):
+            if isinstance(step, GridOffset):
+                steps.append({"step": "offset", "value": step.value})
+                bounds = OffsetStep(step.value).bounds(*bounds)
+            elif isinstance(step, AffineCoupling):
+                record = self._coupling(step, x, bounds, f"{path}step{k}.")
+                steps.append(record)
+                network = Network.from_json(record["network"])
+                names = record["moves"], record["scales"], record["denominator"]
+                bounds = AffineStep(network, *names, dims, *bounds, self.tensors, types).bounds(*bounds)
+            else:
+                raise FreezeError(f"expected steps that are exactly invertible, got {type(step).__name__}")
+            x, _ = step.determinant(x, context)
+        base = self.law(law.base, x, context, types, f"{path}base.")
+        return {"law": "pushforward", "base": base, "high": high, "low": low, "steps": steps}
+
+    def _coupling(self, step: AffineCoupling, x: Tensor, bounds: tuple[int, int], path: str) -> dict[str, Any]:
+        flat = x.reshape(len(x), -1).round().to(torch.int64)
+        moved = int(step.moves.sum())
+        limit = int(LOG_SCALE_LIMIT * (1 << LOG_SCALE_BITS))
+        # The network's first outputs become indices into the table of scales, the others shifts in grid steps.
+        units = [LOG_SCALE_BITS] * moved + [0] * moved
+        target = Target(
+            tuple(units), (0,) * moved + (step.shift_bits,) * moved, (LOG_SCALE_LIMIT,) * moved + (0.0,) * moved
+        )
+        kind = Type((flat.shape[1],), min(bounds[0], 0), max(bounds[1], 0))
+        network = self.network(step.network, ["x"], [kind], [(flat * (1 - step.moves)).float()], target, path)
+        exponents = np.arange(-limit, limit + 1) / (1 << LOG_SCALE_BITS)
+        table = np.round(np.exp(exponents) * (1 << DENOMINATOR_BITS)).astype(np.int64)
+        return {
+            "step": "affine",
+            "denominator": DENOMINATOR_BITS,
+            "moves": self._store(f"{path}moves", step.moves.numpy()),
+            "network": network,
+            "scales": self._store("scales", table),
+        }
+
+    def _store(self, name: str, values: np.ndarray) -> str:
+        return store(self.tensors, name, values)
+
+
+def _repeated(value: Any, count: int) -> Any:
+    """A context entry with one row per item, as often as the items are repeated; others as they are."""
+    if not isinstance(value, Tensor):
+        return value
+    return value.repeat(count // len(value), *[1] * (value.ndim - 1))
+
+
+def _symbols(record: dict[str, Any]) -> int:
+    """The alphabet of the items of a law's record."""
+    if "leaf" in record:
+        return int(record["leaf"]["symbols"])
+    if record["law"] == "marginal":
+        return _symbols(record["likelihood"])
+    if record["law"] == "switch":
+        return _symbols(record["laws"][0])
+    if record["law"] == "pushforward":
+        return int(record["high"]) + 1
+    raise FreezeError(f"the alphabet of a law {record['law']!r} is not known")
+
+
+def _latent_type(prior: dict[str, Any], z: Tensor) -> Type:
+    shape = tuple(z.shape[1:])
+    return Type(() if shape == (1,) else shape, 0, _symbols(prior) - 1)
+
+
+def leaf_record(leaf: Any) -> dict[str, Any]:
+    record = {"family": leaf.family, "symbols": int(leaf.symbols), "bits": TOTAL_BITS}
+    if leaf.components > 1:
+        record["components"] = int(leaf.components)
+    return record
+
+
+def target_of(leaf: Any) -> Target:
+    """The integer units of a leaf's parameters, and the gain and offset that its torch form applies to them."""
+    from codelength.coding.frequencies import Leaf
+
+    fractions = Leaf(leaf.family, int(leaf.symbols), TOTAL_BITS, int(leaf.components)).fraction_bits
+    gains = tuple(getattr(leaf, "gain_bits", (0,) * len(fractions)))
+    offsets = tuple(getattr(leaf, "offsets", (0.0,) * len(fractions)))
+    return Target(fractions, gains, offsets)

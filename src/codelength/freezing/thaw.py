@@ -1,0 +1,206 @@
+"""Thawing: a frozen program read back as differentiable floats.
+
+For estimators that need gradients or continuous latents (annealed importance sampling, Hamiltonian Monte Carlo) and
+for looking at what freezing cost. The same weights, biases and tables; clamps stay, rounding goes, tables are
+interpolated. Its figures carry ``arithmetic: float``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codelength.coding.frequencies import Leaf
+from codelength.distributions import leaf_of
+from codelength.errors import FreezeError
+from codelength.exact.network import Network
+from codelength.exact.operations import (
+    Add,
+    Concat,
+    Constant,
+    Convolution,
+    DepthToSpace,
+    Embed,
+    Linear,
+    Offset,
+    Operation,
+    Product,
+    Relu,
+    Requantise,
+    Reshape,
+    Slice,
+    Spread,
+    Table,
+    Type,
+    Upsample,
+)
+from codelength.freezing.torch_executor import _pad
+from codelength.laws.contract import Law
+from codelength.laws.frozen import FrozenModel
+from codelength.laws.independent import Independent
+from codelength.laws.marginal import Marginal, Responsibilities, Switch
+from codelength.laws.sequential import Sequential
+from codelength.networks.conditionals import DegreeConditional, NetworkConditional, RasterConditional
+
+
+class ThawedNetwork(nn.Module):
+    """A program's network in floating point; its output is in the leaf's real units, shape (n, *)."""
+
+    def __init__(self, network: Network, types: list[Type], tensors: dict[str, np.ndarray], leaf: Leaf) -> None:
+        super().__init__()
+        self.program = network
+        self.types = types
+        self.weights = nn.ParameterDict()
+        self.constants: dict[str, Tensor] = {}
+        inputs = len(network.inputs)
+        for k, operation in enumerate(network.operations):
+            if isinstance(operation, Linear | Convolution):
+                weight = types[inputs + k].weight
+                assert weight is not None
+                self.weights[f"{k}"] = nn.Parameter(torch.from_numpy(weight.astype(np.float32)))
+                self.weights[f"{k}b"] = nn.Parameter(torch.from_numpy(tensors[operation.bias].astype(np.float32)))
+            elif isinstance(operation, Embed | Table | Constant):
+                name = operation.values if isinstance(operation, Constant) else operation.table
+                self.weights[f"{k}"] = nn.Parameter(torch.from_numpy(tensors[name].astype(np.float32)))
+            elif isinstance(operation, Requantise):
+                shift = torch.from_numpy(np.exp2(-tensors[operation.shift].astype(np.float64)).astype(np.float32))
+                self.register_buffer(f"scale{k}", shift)
+        outputs = types[network.output].shape[0]
+        units = np.exp2(-np.tile(np.array(leaf.fraction_bits, np.float64), outputs // leaf.parameters))
+        self.register_buffer("units", torch.from_numpy(units.astype(np.float32)))
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        values: list[Any] = list(inputs)
+        for k, operation in enumerate(self.program.operations):
+            values.append(self._operation(k, operation, values))
+        out = values[self.program.output]
+        units: Tensor = self.units  # type: ignore[assignment]
+        return out * units.reshape(-1, *[1] * (out.ndim - 2))
+
+    def _operation(self, k: int, operation: Operation, values: list[Any]) -> Tensor:
+        if isinstance(operation, Linear):
+            return nn.functional.linear(values[operation.x].float(), self.weights[f"{k}"], self.weights[f"{k}b"])
+        if isinstance(operation, Convolution):
+            x = values[operation.x].float()
+            padded = _pad(x, self.weights[f"{k}"].shape[2:], operation.offset, operation.stride)
+            rows, columns = (-(-s // operation.stride) for s in x.shape[2:])
+            y = nn.functional.conv2d(padded, self.weights[f"{k}"], self.weights[f"{k}b"], operation.stride)
+            return y[:, :, :rows, :columns]
+        if isinstance(operation, Requantise):
+            x = values[operation.x]
+            scale = getattr(self, f"scale{k}").reshape(-1, *[1] * (x.ndim - 2))
+            return (x * scale).clamp(operation.low, operation.high)
+        if isinstance(operation, Table):
+            return _interpolate(self.weights[f"{k}"], values[operation.x] - operation.low)
+        if isinstance(operation, Embed):
+            return self.weights[f"{k}"][values[operation.x].long().reshape(-1)]
+        if isinstance(operation, Constant):
+            return self.weights[f"{k}"].expand(len(values[operation.x]), -1)
+        if isinstance(operation, Add):
+            return values[operation.a] * 2.0**operation.shift_a + values[operation.b] * 2.0**operation.shift_b
+        if isinstance(operation, Product):
+            return values[operation.a] * values[operation.b]
+        if isinstance(operation, Offset):
+            return values[operation.x] + operation.value
+        if isinstance(operation, Concat):
+            return torch.cat([values[x] for x in operation.xs], 1)
+        if isinstance(operation, Slice):
+            return values[operation.x][:, operation.start : operation.stop]
+        if isinstance(operation, Reshape):
+            return values[operation.x].reshape(-1, *operation.shape)
+        if isinstance(operation, Spread):
+            like = values[operation.like]
+            x = values[operation.x]
+            return x[:, :, None, None].expand(len(x), x.shape[1], *like.shape[2:])
+        if isinstance(operation, DepthToSpace):
+            return nn.functional.pixel_shuffle(values[operation.x], operation.factor)
+        if isinstance(operation, Upsample):
+            x, f = values[operation.x], operation.factor
+            if not operation.zeros:
+                return x.repeat_interleave(f, 2).repeat_interleave(f, 3)
+            y = x.new_zeros(*x.shape[:2], x.shape[2] * f, x.shape[3] * f)
+            y[:, :, ::f, ::f] = x
+            return y
+        assert isinstance(operation, Relu), operation
+        return torch.relu(values[operation.x])
+
+
+def _interpolate(table: Tensor, position: Tensor) -> Tensor:
+    """Between the entries of a table: exact at integers, with a gradient in between."""
+    position = position.clamp(0, len(table) - 1)
+    below = position.detach().floor().clamp(max=max(len(table) - 2, 0)).long()
+    above = (below + 1).clamp(max=len(table) - 1)
+    part = position - below
+    return table[below] * (1 - part) + table[above] * part
+
+
+class Thawed(nn.Module):
+    """A model in floating point with ``space``, ``law()`` and ``log_prob``."""
+
+    def __init__(self, frozen: FrozenModel) -> None:
+        super().__init__()
+        self.space = frozen.space
+        self._modules_of_law = nn.ModuleList()
+        self._law = self._thaw(frozen.law)
+
+    def law(self) -> Law:
+        return self._law
+
+    def log_prob(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Nats per item (n,)."""
+        return self._law.log_prob(x, {"shape": tuple(x.shape[1:]), "generator": generator})
+
+    def _thaw(self, law: Law) -> Law:
+        if isinstance(law, Independent | Sequential):
+            module = self._conditional(law)
+            self._modules_of_law.append(module)
+            return type(law)(module)
+        if isinstance(law, Marginal):
+            prior, likelihood = self._thaw(law.prior), self._thaw(law.likelihood)
+            if isinstance(law.posterior, Responsibilities):
+                posterior: Law = Responsibilities(law.latent, law.posterior.count, prior, likelihood)
+            else:
+                posterior = self._thaw(law.posterior)
+            return Marginal(law.latent, prior, likelihood, posterior)
+        if isinstance(law, Switch):
+            return Switch(law.index, [self._thaw(part) for part in law.laws])
+        raise FreezeError(f"expected laws over networks, got {type(law).__name__}, whose steps exist on integers only")
+
+    def _conditional(self, law: Independent | Sequential) -> nn.Module:
+        conditional = law.conditional
+        leaf = leaf_of(conditional.leaf)
+        network, tensors = conditional.network, conditional.tensors
+        if isinstance(law, Independent):
+            thawed = ThawedNetwork(network, conditional.types, tensors, conditional.leaf)
+            return NetworkConditional(thawed, leaf, conditional.shape, network.inputs)
+        fixed = tuple(8 if size is None else size for size in conditional.shape)
+        types = conditional.types_for(fixed)
+        thawed = ThawedNetwork(network, types, tensors, conditional.leaf)
+        names = tuple(name for name in network.inputs if name != "x")
+        ordered = _InOrder(thawed, network.inputs)
+        schedule = conditional.schedule
+        if hasattr(schedule, "orders"):
+            orders = torch.from_numpy(tensors[schedule.orders].astype(np.int64))
+            return DegreeConditional(ordered, leaf, conditional.shape, orders, schedule.index, names)
+        return RasterConditional(ordered, leaf, conditional.shape, names, schedule.slope)
+
+
+class _InOrder(nn.Module):
+    """Conditionals pass x first; a program names its inputs in an order of its own."""
+
+    def __init__(self, network: ThawedNetwork, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network = network
+        given = ["x", *[name for name in names if name != "x"]]
+        self.places = [given.index(name) for name in names]
+
+    def forward(self, *values: Tensor) -> Tensor:
+        return self.network(*[values[place] for place in self.places])
+
+
+def thaw(frozen: FrozenModel) -> Thawed:
+    """The frozen model as a differentiable torch module. Raises FreezeError for laws that exist on integers only."""
+    return Thawed(frozen)

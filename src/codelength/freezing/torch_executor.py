@@ -1,0 +1,167 @@
+"""The fast executor: frozen networks on torch, on the CPU or a GPU.
+
+Integers are carried in float32 (float64 where sums are wider), as on numpy, so the results are the same to the bit
+as long as every product is a plain sum of products. What would break that is switched off or avoided: TF32 and
+reduced-precision accumulation, NNPACK's Winograd convolutions, and on GPUs cuDNN's choice of algorithms (there a
+convolution is unfold and a matrix product). Each layer's outputs are checked against a checksum in float64.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codelength.exact import arithmetic as executors
+from codelength.exact.arithmetic import CHECK_EVERY, ArithmeticFault, NumpyArithmetic
+
+
+class TorchArithmetic(NumpyArithmetic):
+    """Whole-tensor rules on torch tensors of one device."""
+
+    name = "torch"
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__()
+        self.device = torch.device(device)
+
+    def prepare(self, tensor: np.ndarray) -> Any:
+        key = id(tensor)
+        if key not in self._prepared:
+            forget = weakref.ref(tensor, lambda _: self._prepared.pop(key, None))
+            self._prepared[key] = (forget, torch.from_numpy(tensor.astype(np.float32)).to(self.device))
+        return self._prepared[key][1]
+
+    def enter(self, x: np.ndarray) -> Any:
+        return torch.from_numpy(np.ascontiguousarray(x, np.float32)).to(self.device)
+
+    def leave(self, x: Any) -> np.ndarray:
+        return x.cpu().numpy()
+
+    def linear(self, x: Any, weight: np.ndarray, bias: np.ndarray, parts: Sequence[int]) -> Any:
+        w = self.prepare(weight)
+        with exact_products():
+            if not parts:
+                y = torch.addmm(self.prepare(bias), x.float(), w.t())
+            else:
+                y = torch.from_numpy(bias.astype(np.float64)).to(self.device).expand(len(x), -1).clone()
+                for start, end in zip((0, *parts), (*parts, weight.shape[1])):
+                    y += x.float()[:, start:end] @ w[:, start:end].t()
+        some = slice(None, None, CHECK_EVERY)
+        expected = x[some].double() @ w.sum(0, dtype=torch.float64) + float(bias.sum(dtype=np.int64))
+        if not torch.equal(y[some].sum(1, dtype=torch.float64), expected):
+            raise ArithmeticFault("the outputs of a linear layer do not add up")
+        return y
+
+    def convolution(
+        self,
+        x: Any,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        offset: Sequence[int],
+        stride: int,
+        parts: Sequence[int],
+    ) -> Any:
+        w = self.prepare(weight)
+        rows, columns = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
+        padded = _pad(x.float(), weight.shape[2:], offset, stride)
+        y = torch.from_numpy(bias.astype(np.float64 if parts else np.float32)).to(self.device)[:, None, None]
+        edges = list(zip((0, *parts), (*parts, weight.shape[1])))
+        with exact_products():
+            for start, end in edges:
+                y = y + self._convolve(padded[:, start:end], w[:, start:end], stride)[:, :, :rows, :columns]
+            total = self._convolve(padded.double(), w.sum(0, keepdim=True, dtype=torch.float64), stride)
+        expected = total[:, 0, :rows, :columns] + float(bias.sum(dtype=np.int64))
+        if not torch.equal(y.sum(1, dtype=torch.float64), expected):
+            raise ArithmeticFault("the outputs of a convolution do not add up")
+        return y
+
+    def _convolve(self, x: Tensor, w: Tensor, stride: int) -> Tensor:
+        if self.device.type == "cpu":
+            return F.conv2d(x, w, stride=stride)
+        outputs, _, height, width = w.shape
+        rows = (x.shape[2] - height) // stride + 1
+        columns = F.unfold(x, (height, width), stride=stride)
+        return (w.reshape(outputs, -1) @ columns).reshape(len(x), outputs, rows, -1)
+
+    def requantise(self, x: Any, shift: np.ndarray, low: int, high: int) -> Any:
+        scale = torch.from_numpy(np.ldexp(np.ones(len(shift)), -shift.astype(np.int64))).to(self.device, x.dtype)
+        half = torch.from_numpy(np.where(shift > 0, 0.5, 0.0)).to(self.device, x.dtype)
+        shape = (-1, *[1] * (x.ndim - 2))
+        y = torch.floor(x * scale.reshape(shape) + half.reshape(shape)).clamp_(low, high)
+        return y.float()
+
+    def relu(self, x: Any) -> Any:
+        return torch.relu(x)
+
+    def offset(self, x: Any, value: int) -> Any:
+        return x + value
+
+    def table(self, x: Any, table: np.ndarray, low: int) -> Any:
+        return self.prepare(table)[x.clamp(low, low + len(table) - 1).long() - low]
+
+    def add(self, a: Any, b: Any, shift_a: int, shift_b: int) -> Any:
+        return a * (1 << shift_a) + b * (1 << shift_b)
+
+    def embed(self, x: Any, table: np.ndarray) -> Any:
+        return self.prepare(table)[x.long()]
+
+    def spread(self, x: Any, shape: tuple[int, ...]) -> Any:
+        return x[:, :, None, None].expand(len(x), *shape)
+
+    def concat(self, xs: Sequence[Any]) -> Any:
+        return torch.cat(list(xs), 1)
+
+    def reshape(self, x: Any, shape: tuple[int, ...]) -> Any:
+        return x.reshape(len(x), *shape)
+
+    def upsample(self, x: Any, factor: int, zeros: bool) -> Any:
+        if not zeros:
+            return x.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+        y = x.new_zeros(*x.shape[:2], x.shape[2] * factor, x.shape[3] * factor)
+        y[:, :, ::factor, ::factor] = x
+        return y
+
+    def depth_to_space(self, x: Any, factor: int) -> Any:
+        return F.pixel_shuffle(x, factor)
+
+    def constant(self, count: int, values: np.ndarray) -> Any:
+        return self.prepare(values).expand(count, -1)
+
+
+def _pad(x: Tensor, size: Sequence[int], offset: Sequence[int], stride: int) -> Tensor:
+    """As ``exact.arithmetic.pad_for``, on torch."""
+    pads: list[int] = []
+    for length, taps, start in reversed(list(zip(x.shape[2:], size, offset))):
+        steps = -(-length // stride)
+        end = start + (steps - 1) * stride + taps
+        pads += [max(-start, 0), max(end - length, 0)]
+    return F.pad(x, pads)[:, :, max(offset[0], 0) :, max(offset[1], 0) :]
+
+
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """Switch off what makes products of integers inexact: TF32, reduced precision, Winograd."""
+    before = torch.get_float32_matmul_precision()
+    allow = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.allow_tf32 = allow
+
+
+def register(device: str = "cpu") -> TorchArithmetic:
+    """Make torch the executor of frozen networks in this process."""
+    arithmetic = TorchArithmetic(device)
+    executors.use(arithmetic)
+    return arithmetic

@@ -1,0 +1,72 @@
+"""The few array functions that laws need, for numpy arrays and torch tensors alike.
+
+Laws must work on both without importing torch, so the library is found from the array in hand.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+
+class _Numpy:
+    def full_like(self, x: Any, value: int, rows: int) -> Any:
+        return np.full((rows, 1), value, np.int64)
+
+    def stack(self, columns: list[Any]) -> Any:
+        return np.stack(columns, axis=1)
+
+    def logsumexp(self, joint: Any) -> Any:
+        top = joint.max(1)
+        return top + np.log(np.exp(joint - top[:, None]).sum(1))
+
+    def pick(self, joint: Any, index: Any) -> Any:
+        return joint[np.arange(len(joint)), index.reshape(-1)]
+
+    def draw(self, joint: Any, generator: Any) -> Any:
+        noise = generator.gumbel(size=joint.shape)
+        return (joint + noise).argmax(1)[:, None]
+
+    def where(self, mask: Any) -> Any:
+        return np.flatnonzero(mask)
+
+    def empty(self, like: Any, rows: int) -> Any:
+        return np.empty((rows, *like.shape[1:]), like.dtype)
+
+
+class _Torch:
+    def __init__(self, torch: Any) -> None:
+        self.torch = torch
+
+    def full_like(self, x: Any, value: int, rows: int) -> Any:
+        return self.torch.full((rows, 1), value, dtype=self.torch.int64, device=x.device)
+
+    def stack(self, columns: list[Any]) -> Any:
+        return self.torch.stack(columns, dim=1)
+
+    def logsumexp(self, joint: Any) -> Any:
+        return self.torch.logsumexp(joint, 1)
+
+    def pick(self, joint: Any, index: Any) -> Any:
+        return joint.gather(1, index.reshape(-1, 1))[:, 0]
+
+    def draw(self, joint: Any, generator: Any) -> Any:
+        return self.torch.multinomial(self.torch.softmax(joint, 1), 1, generator=generator)
+
+    def where(self, mask: Any) -> Any:
+        return self.torch.nonzero(mask)[:, 0]
+
+    def empty(self, like: Any, rows: int) -> Any:
+        return self.torch.empty((rows, *like.shape[1:]), dtype=like.dtype, device=like.device)
+
+
+_NUMPY = _Numpy()
+
+
+def library_of(x: Any) -> Any:
+    """The functions for the library that ``x`` belongs to."""
+    if isinstance(x, np.ndarray):
+        return _NUMPY
+    return _Torch(sys.modules["torch"])

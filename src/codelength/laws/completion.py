@@ -1,0 +1,87 @@
+"""In-painting: items of which some elements are known.
+
+Ancestral sampling with the known elements set in their turn draws each unknown element given what comes before it in
+the model's order, and ignores what is known later. It is corrected by sampling importance resampling (Rubin 1988):
+of several such draws, latents from the prior included, one is chosen with probability proportional to the
+probability that the draw gave to the known elements. With many draws this is the conditional distribution; with one
+it is the ancestral draw alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from codelength.coding.stack import Stack
+from codelength.errors import NotRepresentable, UsageError
+from codelength.exact.conditional import arrange
+from codelength.laws.contract import Context, Law
+from codelength.laws.frozen import GROUP_MEMORY, FrozenModel
+from codelength.laws.independent import Independent
+from codelength.laws.marginal import Marginal, Switch
+from codelength.laws.sequential import Sequential
+
+
+def complete(
+    model: FrozenModel, item: np.ndarray, mask: np.ndarray, count: int, *, seed: int = 0, draws: int = 64
+) -> np.ndarray:
+    """Completions (count, *shape) of ``item`` (*shape): elements where ``mask`` is set stay, the others are drawn.
+
+    draws: ancestral draws among which each completion is chosen. The same seed gives the same items everywhere.
+
+    Raises NotRepresentable for an item or a mask that does not fit the model, UsageError for counts below one and
+    for models whose latents determine the item (flows).
+    """
+    if count < 1 or draws < 1:
+        raise UsageError(f"expected at least one completion and one draw, got {count} and {draws}")
+    shape = item.shape
+    if mask.shape != shape:
+        raise NotRepresentable(f"expected a mask of the item's shape {shape}, got {mask.shape}")
+    set_ = mask.astype(bool)
+    model.space.check(np.where(set_, item, 0)[None])
+    known = np.where(set_, item, -1).astype(np.int64).reshape(1, -1)
+    stack = Stack.seeded(seed)
+    choice = np.random.default_rng(seed)
+    step = max(1, GROUP_MEMORY // model.memory_bytes(draws, shape))
+    parts = []
+    for start in range(0, count, step):
+        some = min(step, count - start)
+        rows = np.broadcast_to(known, (some * draws, known.shape[1]))
+        items, bits = _draw(model.law, stack, len(rows), {"shape": shape}, rows)
+        weights = np.exp2(bits.reshape(some, draws) - bits.reshape(some, draws).max(1, keepdims=True))
+        shares = (weights / weights.sum(1, keepdims=True)).cumsum(1)
+        chosen = np.minimum((shares < choice.random((some, 1))).sum(1), draws - 1)
+        parts.append(items.reshape(some, draws, *shape)[np.arange(some), chosen])
+    return np.concatenate(parts)
+
+
+def _draw(law: Law, stack: Stack, count: int, context: Context, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ancestral draws with the ``known`` (count, D) elements set, -1 where unknown, and the log2 of the probability
+    that each gave to them, (count,)."""
+    if isinstance(law, Marginal):
+        z = law.prior.pop(stack, count, context)
+        return _draw(law.likelihood, stack, count, {**context, law.latent: z}, known)
+    if isinstance(law, Switch):
+        parts = [
+            (where, *_draw(part, stack, len(where), given, known[where])) for part, where, given in law.members(context)
+        ]
+        items = np.empty((count, *parts[0][1].shape[1:]), parts[0][1].dtype)
+        bits = np.empty(count)
+        for where, values, figures in parts:
+            items[where], bits[where] = values, figures
+        return items, bits
+    conditional: Any
+    if isinstance(law, Sequential):
+        conditional = law.conditional
+        items = conditional.advance(stack, count, context, known)
+        elements = conditional.parallel(items, context)
+    elif isinstance(law, Independent):
+        elements = law.conditional(context, count)
+        drawn = elements.pop(stack)
+        items = np.where(known.reshape(drawn.shape) < 0, drawn, known.reshape(drawn.shape))
+    else:
+        raise UsageError("this model cannot complete items: its latents determine them")
+    _, freqs = elements.intervals(items)
+    given = arrange(known, elements.order) >= 0
+    return items, np.where(given, np.log2(freqs) - elements.leaf.bits, 0.0).sum(1)

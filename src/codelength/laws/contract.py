@@ -1,0 +1,53 @@
+"""The contract that every law keeps.
+
+A law is a probability distribution over items, possibly given a context, with three readings:
+
+    log_prob(x, context)          how probable is this?        nats per item
+    sample(count, context, ...)   what does it believe in?     items
+    push(stack, x, context)       how many bits is that?       -log2 p(x) bits, really spent
+    pop(stack, count, context)    push backwards: the same items, the same stack
+
+A law calls only the methods of its conditionals (and of other laws), so one class serves conditionals in torch
+(training, estimation) and conditionals in integers (coding). ``push`` and ``pop`` exist for integers only.
+
+x: (n, *shape) integers. context: a dictionary of named arrays, one row per item: latents, component indices, labels,
+and, for laws over images of free size, ``"shape"``: the shape of one item.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+Context = dict[str, Any]
+
+
+class Law(ABC):
+    """Base of all laws. ``start`` marks the first item of a block: latents are chosen, nothing is popped."""
+
+    #: "exact", or "lower_bound" where ``log_prob`` is a stochastic lower bound of the log-likelihood
+    kind: str = "exact"
+
+    @abstractmethod
+    def log_prob(self, x: Any, context: Context) -> Any:
+        """log p(x | context) in nats, or a lower bound of it (see ``kind``), shape (n,)."""
+
+    @abstractmethod
+    def sample(self, count: int, context: Context, generator: Any) -> Any:
+        """Draw items in floating point; ``generator`` is the source of randomness of the conditionals."""
+
+    @abstractmethod
+    def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
+        """Put the items on the stack."""
+
+    @abstractmethod
+    def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
+        """Take ``count`` items off the stack: the mirror image of ``push``."""
+
+    def lengths(self, x: Any, context: Context) -> Any:
+        """Code length per item in fixed point (units of 2^-20 bits), int64 (n,): for exact integer laws only."""
+        raise TypeError(f"{type(self).__name__} has no exact code length")
+
+    def mode(self, x_context: Context, count: int) -> Any:
+        """A probable value, without touching a stack: how the latent of a block's first item is chosen."""
+        raise TypeError(f"{type(self).__name__} cannot choose a value")

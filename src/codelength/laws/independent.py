@@ -1,0 +1,32 @@
+"""Elements that are independent given the context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codelength.laws.contract import Context, Law
+
+
+class Independent(Law):
+    """p(x | context) = prod_i p(x_i | context). ``conditional(context, count)`` is the distribution of all elements."""
+
+    def __init__(self, conditional: Any) -> None:
+        self.conditional = conditional
+
+    def log_prob(self, x: Any, context: Context) -> Any:
+        return self.conditional(context, len(x)).log_prob(x)
+
+    def sample(self, count: int, context: Context, generator: Any) -> Any:
+        return self.conditional(context, count).sample(generator)
+
+    def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
+        self.conditional(context, len(x)).push(stack, x)
+
+    def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
+        return self.conditional(context, count).pop(stack)
+
+    def lengths(self, x: Any, context: Context) -> Any:
+        return self.conditional(context, len(x)).lengths(x)
+
+    def mode(self, x_context: Context, count: int) -> Any:
+        return self.conditional(x_context, count).mode()

@@ -1,0 +1,181 @@
+"""Latent variables: VAEs, dequantisation, and finite mixtures.
+
+Coding by bits-back with asymmetric numeral systems (Townsend, Bird, Barber 2019): the latent is popped from the
+stack under the posterior, which takes back the bits that its freedom is worth. Nesting one ``Marginal`` as the prior
+of another gives the order of Bit-Swap (Kingma, Abbeel, Ho 2019) by construction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codelength.errors import NotFrozen
+from codelength.laws.arrays import library_of
+from codelength.laws.contract import Context, Law
+
+
+class Marginal(Law):
+    """p(x) = sum_z p(z) p(x | z), with a posterior q(z | x).
+
+    The latent reaches the likelihood as ``context[latent]``; the posterior finds the item as ``context["x"]``.
+    ``log_prob`` is the one-sample bound log p(z) + log p(x | z) - log q(z | x), z drawn from q with
+    ``context["generator"]``; with the exact responsibilities of a finite index it is the exact log-sum.
+    """
+
+    def __init__(self, latent: str, prior: Law, likelihood: Law, posterior: Law) -> None:
+        self.latent = latent
+        self.prior = prior
+        self.likelihood = likelihood
+        self.posterior = posterior
+        exact = isinstance(posterior, Responsibilities) and prior.kind == likelihood.kind == "exact"
+        self.kind = "exact" if exact else "lower_bound"
+
+    def _given(self, context: Context, z: Any) -> Context:
+        return {**context, self.latent: z}
+
+    def log_prob(self, x: Any, context: Context) -> Any:
+        if isinstance(self.posterior, Responsibilities):
+            return self.posterior.evidence(x, context)
+        seen = {**context, "x": x}
+        z = self.posterior.sample(len(x), seen, context.get("generator"))
+        return (
+            self.prior.log_prob(z, context)
+            + self.likelihood.log_prob(x, self._given(context, z))
+            - self.posterior.log_prob(z, seen)
+        )
+
+    def sample(self, count: int, context: Context, generator: Any) -> Any:
+        z = self.prior.sample(count, context, generator)
+        return self.likelihood.sample(count, self._given(context, z), generator)
+
+    def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
+        seen = {**context, "x": x}
+        z = self.posterior.mode(seen, len(x)) if start else self.posterior.pop(stack, len(x), seen)
+        self.likelihood.push(stack, x, self._given(context, z), start)
+        self.prior.push(stack, z, context, start)
+
+    def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
+        z = self.prior.pop(stack, count, context, start)
+        x = self.likelihood.pop(stack, count, self._given(context, z), start)
+        if not start:
+            self.posterior.push(stack, z, {**context, "x": x})
+        return x
+
+    def lengths(self, x: Any, context: Context) -> Any:
+        if not isinstance(self.posterior, Responsibilities):
+            raise TypeError("a law with a continuous latent has no exact code length")
+        return self.posterior.evidence_lengths(x, context)
+
+
+class Responsibilities(Law):
+    """The exact posterior of a finite index: q(k | x) = p(k) p(x | k) / p(x).
+
+    For coding it is computed from the integer code lengths of all components alone (docs/format.md,
+    "Responsibilities"), so that encoder and decoder agree to the bit. Costs one parallel pass per component.
+    """
+
+    def __init__(self, latent: str, count: int, prior: Law, likelihood: Law, codec: Any = None) -> None:
+        self.latent = latent
+        self.count = count
+        self.prior = prior
+        self.likelihood = likelihood
+        self.codec = codec  # codes indices from code lengths; integer models only
+
+    def _components(self, x: Any, context: Context, reading: str) -> Any:
+        """Joint log-probabilities or code lengths, shape (n, K)."""
+        library = library_of(x)
+        columns = []
+        for k in range(self.count):
+            index = library.full_like(x, k, rows=len(x))
+            given = {**context, self.latent: index}
+            columns.append(getattr(self.likelihood, reading)(x, given) + getattr(self.prior, reading)(index, context))
+        return library.stack(columns)
+
+    def evidence(self, x: Any, context: Context) -> Any:
+        """log p(x) = log sum_k p(k) p(x | k), nats (n,)."""
+        return library_of(x).logsumexp(self._components(x, context, "log_prob"))
+
+    def log_prob(self, x: Any, context: Context) -> Any:
+        joint = self._components(context["x"], context, "log_prob")
+        library = library_of(x)
+        return library.pick(joint, x) - library.logsumexp(joint)
+
+    def sample(self, count: int, context: Context, generator: Any) -> Any:
+        joint = self._components(context["x"], context, "log_prob")
+        return library_of(context["x"]).draw(joint, generator)
+
+    def _coder(self) -> Any:
+        if self.codec is None:
+            raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+        return self.codec
+
+    def _lengths(self, context: Context) -> Any:
+        return self._components(context["x"], context, "lengths")
+
+    def evidence_lengths(self, x: Any, context: Context) -> Any:
+        return self._coder().evidence(self._components(x, context, "lengths"))
+
+    def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
+        self._coder().push(stack, x, self._lengths(context))
+
+    def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
+        return self._coder().pop(stack, self._lengths(context))
+
+    def mode(self, x_context: Context, count: int) -> Any:
+        return self._lengths(x_context).argmin(1)[:, None]
+
+
+class Switch(Law):
+    """One law per value of an index in the context: p(x | k) = p_k(x). Items are handled component by component."""
+
+    def __init__(self, index: str, laws: list[Law]) -> None:
+        self.index = index
+        self.laws = laws
+        self.kind = "exact" if all(law.kind == "exact" for law in laws) else "lower_bound"
+
+    def members(self, context: Context) -> list[tuple[Law, Any, Context]]:
+        """For each component that occurs: its law, the positions of its items, and their context."""
+        chosen = context[self.index].reshape(len(context[self.index]))
+        members = []
+        for k, law in enumerate(self.laws):
+            where = library_of(chosen).where(chosen == k)
+            if len(where):
+                members.append((law, where, select(context, where, len(chosen))))
+        return members
+
+    def _gather(self, parts: list[tuple[Any, Any]], count: int) -> Any:
+        first = parts[0][1]
+        out = library_of(first).empty(first, count)
+        for where, values in parts:
+            out[where] = values
+        return out
+
+    def log_prob(self, x: Any, context: Context) -> Any:
+        parts = [(where, law.log_prob(x[where], given)) for law, where, given in self.members(context)]
+        return self._gather(parts, len(x))
+
+    def lengths(self, x: Any, context: Context) -> Any:
+        parts = [(where, law.lengths(x[where], given)) for law, where, given in self.members(context)]
+        return self._gather(parts, len(x))
+
+    def sample(self, count: int, context: Context, generator: Any) -> Any:
+        parts = [(where, law.sample(len(where), given, generator)) for law, where, given in self.members(context)]
+        return self._gather(parts, count)
+
+    def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
+        for law, where, given in reversed(self.members(context)):
+            law.push(stack, x[where], given, start)
+
+    def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
+        parts = []
+        for law, where, given in self.members(context):
+            parts.append((where, law.pop(stack, len(where), given, start)))
+        return self._gather(parts, count)
+
+
+def select(context: Context, where: Any, count: int) -> Context:
+    """The rows ``where`` of every per-item entry of a context."""
+    return {
+        name: value[where] if hasattr(value, "ndim") and value.ndim and len(value) == count else value
+        for name, value in context.items()
+    }

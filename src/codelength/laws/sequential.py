@@ -1,0 +1,33 @@
+"""The chain rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from codelength.laws.contract import Context, Law
+
+
+class Sequential(Law):
+    """p(x | context) = prod_t p(x_t | x_<t, context) along a schedule.
+
+    ``conditional.parallel(x, context)`` gives all the factors in one pass; ``conditional.advance(stack, count,
+    context)`` and ``conditional.sample(count, context, generator)`` go through the schedule step by step.
+    """
+
+    def __init__(self, conditional: Any) -> None:
+        self.conditional = conditional
+
+    def log_prob(self, x: Any, context: Context) -> Any:
+        return self.conditional.parallel(x, context).log_prob(x)
+
+    def sample(self, count: int, context: Context, generator: Any) -> Any:
+        return self.conditional.sample(count, context, generator)
+
+    def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
+        self.conditional.parallel(x, context).push(stack, x)
+
+    def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
+        return self.conditional.advance(stack, count, context)
+
+    def lengths(self, x: Any, context: Context) -> Any:
+        return self.conditional.parallel(x, context).lengths(x)

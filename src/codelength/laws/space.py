@@ -1,0 +1,54 @@
+"""What an item is: its shape and its alphabet, stated once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from codelength.errors import NotRepresentable
+
+
+@dataclass(frozen=True)
+class Space:
+    """The set of items that a law gives probability to.
+
+    shape: the event shape; ``None`` stands for a free size (height and width of images of any size).
+    symbols: every element is an integer in ``[0, symbols)``.
+    """
+
+    shape: tuple[int | None, ...]
+    symbols: int
+
+    @property
+    def is_free(self) -> bool:
+        return any(size is None for size in self.shape)
+
+    @property
+    def dims(self) -> int:
+        """Number of elements of one item; only for spaces without free sizes."""
+        if self.is_free:
+            raise ValueError(f"the space {self} has free sizes, so its items have no common dimension")
+        return math.prod(size for size in self.shape if size is not None)
+
+    def admits(self, shape: tuple[int, ...]) -> bool:
+        """Whether items of this shape belong to the space."""
+        return len(shape) == len(self.shape) and all(
+            mine is None or mine == theirs for mine, theirs in zip(self.shape, shape)
+        )
+
+    def check(self, items: np.ndarray) -> np.ndarray:
+        """Return ``items`` (n, *shape) if every element is in the alphabet.
+
+        Raises NotRepresentable otherwise.
+        """
+        if not self.admits(items.shape[1:]):
+            raise NotRepresentable(f"expected items of shape {self.shape}, got {items.shape[1:]}")
+        if items.dtype.kind not in "iub":
+            raise NotRepresentable(f"expected integers below {self.symbols}, got values of type {items.dtype}")
+        if items.size and (int(items.min()) < 0 or int(items.max()) >= self.symbols):
+            raise NotRepresentable(
+                f"expected integers from 0 to {self.symbols - 1}, got values from {items.min()} to {items.max()}"
+            )
+        return items

@@ -1,0 +1,191 @@
+"""Torch conditionals for laws: a network whose output is the parameters of a leaf's elements.
+
+They fulfil during training what ``exact.conditional`` fulfils in integers, so that one tree of laws serves both.
+``freezing`` reads their attributes to turn them into programs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codelength.errors import NotFrozen
+
+
+class TorchElements:
+    """Independent elements with parameters (n, D, p) in coding order; ``order`` as in ``exact.conditional``."""
+
+    def __init__(self, leaf: Any, params: Tensor, shape: tuple[int, ...], order: Tensor | None = None) -> None:
+        self.leaf = leaf
+        self.params = params
+        self.shape = shape
+        self.order = order
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Nats per item (n,)."""
+        flat = x.reshape(len(x), -1)
+        if self.order is not None:
+            flat = flat[:, self.order] if self.order.ndim == 1 else flat.gather(1, self.order)
+        return self.leaf.log_prob(self.params, flat).sum(1)
+
+    def sample(self, generator: torch.Generator | None) -> Tensor:
+        drawn = self.leaf.sample(self.params, generator)
+        if self.order is not None:
+            order = self.order.expand(len(drawn), -1) if self.order.ndim == 1 else self.order
+            drawn = torch.empty_like(drawn).scatter_(1, order, drawn)
+        return drawn.reshape(len(drawn), *self.shape)
+
+    def push(self, stack: Any, x: Tensor) -> None:
+        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+
+    def pop(self, stack: Any) -> Tensor:
+        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+
+
+class NetworkConditional(nn.Module):
+    """For ``laws.Independent``: ``network(*context entries)`` gives the parameters, reshaped to (n, D, p).
+
+    inputs: names of the context entries that the network's forward takes, in its order; "count" stands for zeros
+    (n, 1), for networks that need to be told how many items there are.
+    """
+
+    def __init__(self, network: nn.Module, leaf: Any, shape: tuple[int, ...], inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.leaf = leaf
+        self.shape = tuple(shape)
+        self.inputs = tuple(inputs)
+
+    def forward(self, context: dict[str, Any], count: int) -> TorchElements:
+        given = [torch.zeros(count, 1) if name == "count" else _index_or_values(context[name]) for name in self.inputs]
+        params = elements_of(self.network(*given), self.leaf.parameters)
+        return TorchElements(self.leaf, params.expand(count, -1, -1), self.shape)
+
+
+class UniformIndex(nn.Module):
+    """For ``laws.Independent``: an index on 0 .. count - 1, shape (1,), all values equally probable."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.shape = (1,)
+
+    def forward(self, context: dict[str, Any], count: int) -> UniformIndex.Draws:
+        return UniformIndex.Draws(self.count, count)
+
+    class Draws:
+        def __init__(self, values: int, count: int) -> None:
+            self.values, self.count = values, count
+
+        def log_prob(self, x: Tensor) -> Tensor:
+            return torch.full((len(x),), -math.log(self.values), device=x.device)
+
+        def sample(self, generator: torch.Generator | None) -> Tensor:
+            return torch.randint(self.values, (self.count, 1), generator=generator)
+
+
+class DegreeConditional(nn.Module):
+    """For ``laws.Sequential`` over a masked network (see ``exact.schedule.DegreeSchedule``).
+
+    orders (K, D). With ``index`` (a context entry) the network sees items in the coding order of their row; without
+    it K = 1 and the network sees and describes the elements where they lie. ``inputs``: further context entries for
+    the network's forward after x.
+    """
+
+    orders: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        leaf: Any,
+        shape: tuple[int, ...],
+        orders: Tensor,
+        index: str | None = None,
+        inputs: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.leaf = leaf
+        self.shape = tuple(shape)
+        self.index = index
+        self.inputs = tuple(inputs)
+        self.register_buffer("orders", orders, persistent=False)
+
+    def parallel(self, x: Tensor, context: dict[str, Any]) -> TorchElements:
+        flat = x.reshape(len(x), -1)  # (n, D)
+        given = [_index_or_values(context[name]) for name in self.inputs]
+        if self.index is None:
+            params = elements_of(self.network(flat.float(), *given), self.leaf.parameters)
+            return TorchElements(self.leaf, params, self.shape)
+        order = self.orders[context[self.index].reshape(-1)]
+        params = elements_of(self.network(flat.gather(1, order).float(), *given), self.leaf.parameters)
+        return TorchElements(self.leaf, params, self.shape, order)
+
+    @torch.no_grad()
+    def sample(self, count: int, context: dict[str, Any], generator: torch.Generator | None) -> Tensor:
+        """One whole pass per element: slow and plain. Frozen models sample at the cost of one pass in all."""
+        dims = math.prod(self.shape)
+        x = torch.zeros(count, dims, dtype=torch.int64, device=self.orders.device)
+        rows = self.orders[:1].expand(count, -1) if self.index is None else self.orders[context[self.index].reshape(-1)]
+        for step in range(dims):
+            elements = self.parallel(x.reshape(count, *self.shape), context)
+            place = rows[:, step] if self.index is None else torch.full((count,), step, device=x.device)
+            params = elements.params[torch.arange(count, device=x.device), place]
+            x.scatter_(1, rows[:, step : step + 1], self.leaf.sample(params[:, None], generator))
+        return x.reshape(count, *self.shape)
+
+
+class RasterConditional(nn.Module):
+    """For ``laws.Sequential`` over a causal convolutional network (see ``exact.schedule.RasterSchedule``).
+
+    ``network(x (n, C, H, W), *context)`` gives (n, C * p, H, W). Items are (H, W) or (H, W, C); free sizes are None.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        leaf: Any,
+        shape: tuple[int | None, ...],
+        inputs: tuple[str, ...] = (),
+        slope: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.leaf = leaf
+        self.shape = tuple(shape)
+        self.inputs = tuple(inputs)
+        self.slope = slope
+
+    def parallel(self, x: Tensor, context: dict[str, Any]) -> TorchElements:
+        image = x[..., None] if x.ndim == 3 else x  # (n, H, W, C)
+        given = [_index_or_values(context[name]) for name in self.inputs]
+        out = self.network(image.permute(0, 3, 1, 2).float(), *given)
+        return TorchElements(self.leaf, elements_of(out, self.leaf.parameters), tuple(x.shape[1:]))
+
+    @torch.no_grad()
+    def sample(self, count: int, context: dict[str, Any], generator: torch.Generator | None) -> Tensor:
+        given: Any = context["shape"] if None in self.shape else self.shape
+        shape = tuple(int(s) for s in given)
+        x = torch.zeros(count, math.prod(shape), dtype=torch.int64)
+        for element in range(x.shape[1]):
+            params = self.parallel(x.reshape(count, *shape), context).params[:, element : element + 1]
+            x[:, element : element + 1] = self.leaf.sample(params, generator)
+        return x.reshape(count, *shape)
+
+
+def elements_of(out: Tensor, parameters: int) -> Tensor:
+    """A network's output as (n, D, p): from (n, D, p), (n, D * p) or (n, C * p, H, W)."""
+    if out.ndim == 4:
+        n, channels, height, width = out.shape
+        out = out.reshape(n, channels // parameters, parameters, height, width).permute(0, 3, 4, 1, 2)
+    return out.reshape(len(out), -1, parameters)
+
+
+def _index_or_values(value: Any) -> Any:
+    """Context as networks take it: a single index without axes, other values as floats."""
+    if isinstance(value, Tensor) and value.dtype == torch.int64:
+        return value.reshape(-1) if value.ndim == 2 and value.shape[1] == 1 else value.float()
+    return value

@@ -1,0 +1,60 @@
+"""Figures as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from codelength.sizes import show_size
+
+if TYPE_CHECKING:
+    from codelength.likelihood.estimate import Estimate
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Aligned columns. Columns of numbers are aligned on the right; nothing is cut off."""
+    columns = list(zip(headers, *rows)) if rows else [(header,) for header in headers]
+    widths = [max(len(cell) for cell in column) for column in columns]
+    right = [bool(rows) and all(_is_number(cell) for cell in column[1:]) for column in columns]
+    lines = []
+    for row in (headers, *rows):
+        cells = [cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _is_number(cell: str) -> bool:
+    return cell in ("", "-") or cell[:1].isdigit() or (cell[:1] in "+-" and cell[1:2].isdigit())
+
+
+def show_estimate(data: str, result: Estimate) -> str:
+    """A few lines about an evaluation."""
+    lines = [str(result)]
+    if result.samples:
+        error = "" if result.mc_se is None else f", ± {result.mc_se:.4f} nats from them"
+        lines.append(f"{result.estimator} with {result.samples} samples per item{error}")
+    lines.append(f"data: {data}, preprocessing: {result.preprocessing}")
+    return "\n".join(lines)
+
+
+def show_archive(figures: dict[str, Any]) -> str:
+    """A few lines about an archive."""
+    lines = [f"{show_size(figures['archive_bytes'])} for {figures['items']:,} items"]
+    parts = [f"model {show_size(figures['model_bytes'])}", f"data {show_size(figures['payload_bytes'])}"]
+    for name in ("names", "fallback"):
+        if figures[f"{name}_bytes"]:
+            parts.append(f"of that {name} {show_size(figures[f'{name}_bytes'])}")
+    lines[0] += f" ({', '.join(parts)})"
+    if figures["bits_per_dim"] is not None:
+        lines.append(f"{figures['bits_per_dim']:.4f} bits/dim, {figures['bits_per_dim_with_model']:.4f} with the model")
+    if figures["fallback_items"]:
+        lines.append(f"{figures['fallback_items']:,} items are kept by general codecs")
+    if figures["overhead"] is not None:
+        promised = figures["code_length_bits"] / 8
+        own = figures["payload_bytes"] - figures["names_bytes"] - figures["fallback_bytes"]
+        blocks = f"{figures['blocks']:,} block{'s' if figures['blocks'] != 1 else ''}"
+        lines.append(
+            f"the model promises {promised:,.0f} bytes and the file takes {own - promised:,.0f} more "
+            f"({figures['overhead']:+.2%}): its frame, and {figures['startup_bits']:,} bits to start {blocks}"
+        )
+    return "\n".join(lines)

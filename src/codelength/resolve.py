@@ -1,0 +1,267 @@
+"""From what users name to what the library works with: models, and the sources of archives."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codelength.archive.sources import ArraySource, FolderSource, Source
+from codelength.data.arrays import arrays_of, guess_layout, read_arrays
+from codelength.data.dataset import DataSet, items_sha256
+from codelength.data.folders import channels_of
+from codelength.data.images import (
+    FORMATS,
+    JPEG_EXTENSIONS,
+    ImageFile,
+    Pixels,
+    Reduced,
+    encode_image,
+    expand,
+    look,
+    look_all,
+    written_name,
+)
+from codelength.data.images import Entry as FileEntry
+from codelength.data.load import load_data, parse_spec
+from codelength.data.registry import REGISTRY
+from codelength.errors import DataError, ProgramError, UsageError
+from codelength.weights import packaged
+
+if TYPE_CHECKING:
+    from codelength.laws.frozen import FrozenModel
+
+#: The frozen model in a run folder.
+FROZEN_FILE = "model.clm"
+# How an item's axes become those of a model's event, which has the channels last.
+_AXES = {"nd": None, "nhw": (0, 1), "nhwc": (0, 1, 2), "nchw": (1, 2, 0)}
+
+
+# ---- models ------------------------------------------------------------------------------------------------
+
+
+def load_model(spec: str | os.PathLike[str]) -> FrozenModel:
+    """The frozen model of a packaged name, a run folder or a model file.
+
+    Raises UsageError if it is none of these, ProgramError if the file is not a valid model.
+    """
+    from codelength.laws.frozen import FrozenModel
+
+    path = model_path(spec)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read the model {path}: {error.strerror or error}") from None
+    try:
+        return FrozenModel.from_bytes(data)
+    except ProgramError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def model_path(spec: str | os.PathLike[str]) -> Path:
+    """The file of a frozen model. A folder that has the name of a packaged model is written ``./name``."""
+    known = packaged()
+    if isinstance(spec, str) and spec in known:
+        return known[spec].path
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        frozen = path / FROZEN_FILE
+        if not frozen.is_file():
+            raise UsageError(
+                f"expected a run folder with a {FROZEN_FILE}, but {path} has none; "
+                f"finish its training with `codelength train --resume`"
+            )
+        return frozen
+    if path.exists():
+        return path
+    near = difflib.get_close_matches(str(spec), known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "see `codelength models` for the names"
+    raise UsageError(f"{str(spec)!r} is neither a packaged model nor a run folder nor a model file; {hint}")
+
+
+def run_folder(spec: str | os.PathLike[str]) -> Path:
+    """The run folder that a model names; raises UsageError for models without one."""
+    path = Path(spec).expanduser()
+    if not path.is_dir():
+        raise UsageError(f"floating-point arithmetic needs a run folder, got {str(spec)!r}; use the frozen model")
+    return path
+
+
+def find_packaged(sha256: str, name: str) -> FrozenModel | None:
+    """The packaged model that an archive names by its SHA-256; ``name`` says where to look first."""
+    known = packaged()
+    for candidate in sorted(known, key=lambda key: key != name):
+        if known[candidate].figures.get("model_sha256", sha256) == sha256:
+            model = load_model(candidate)
+            if model.sha256 == sha256:
+                return model
+    return None
+
+
+def packaged_name(model: FrozenModel, spec: Any = None) -> str:
+    """The name under which this release holds a model; empty if it does not."""
+    known = packaged()
+    candidates = [spec] if isinstance(spec, str) and spec in known else list(known)
+    data = model.to_bytes()
+    return next((name for name in candidates if known[name].path.read_bytes() == data), "")
+
+
+# ---- data --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Data that is to become an archive. sha256: of its items, as evaluations give it, where it can be had."""
+
+    source: Source
+    sha256: str | None
+
+
+def open_source(
+    data: str | os.PathLike[str] | np.ndarray | DataSet,
+    *,
+    layout: str | None = None,
+    trust_download: bool = False,
+) -> Opened:
+    """What an archive is made from: everything, exactly as it lies there.
+
+    A folder is taken with all its files. Named data sets, arrays and data sets in memory give their items.
+    """
+    if isinstance(data, DataSet):
+        return _from_data_set(data)
+    if isinstance(data, np.ndarray):
+        return _from_array(data, "array", "", layout)
+    if not isinstance(data, str):
+        return _from_path(Path(data).expanduser(), layout)
+    spec = parse_spec(data)
+    path = Path(spec.name).expanduser()
+    named = spec.name in REGISTRY and not (spec.part is None and path.is_file())
+    if not named and spec.part is None and spec.is_whole and path.exists():
+        return _from_path(path, layout)
+    return _from_data_set(load_data(data, layout=layout, trust_download=trust_download))
+
+
+def _from_path(path: Path, layout: str | None) -> Opened:
+    suffix = path.suffix.lower()
+    is_image = suffix in FORMATS or suffix in JPEG_EXTENSIONS
+    if path.is_dir() or is_image:
+        if layout is not None:
+            raise UsageError(f"a layout belongs to arrays, and {path} holds images")
+        files = look_all(path) if path.is_dir() else [_look_at(path)]
+        if not files:
+            raise DataError(f"expected files in the folder {path}, got none")
+        return Opened(FolderSource(files), None)
+    kind, arrays = read_arrays(path)
+    if kind != "npz":
+        return _from_array(arrays[""], kind, path.name, layout)
+    main = max(arrays.values(), key=lambda array: array.nbytes, default=np.zeros(0))
+    return Opened(ArraySource(arrays, kind=kind, name=path.name, axes=_axes(layout, main.ndim)), None)
+
+
+def _from_array(array: np.ndarray, kind: str, name: str, layout: str | None) -> Opened:
+    axes = _axes(layout, array.ndim)
+    source = ArraySource(array, kind=kind, name=name, axes=axes)
+    if array.ndim < 2 or array.dtype.kind not in "biu":
+        return Opened(source, None)
+    guess = _AXES[layout or guess_layout(array.shape)]
+    items = array if guess is None else array.transpose(0, *(axis + 1 for axis in guess))
+    return Opened(source, items_sha256(items))
+
+
+def _axes(layout: str | None, rank: int) -> tuple[int, ...] | None:
+    if layout is None:
+        return None
+    if layout not in _AXES:
+        raise UsageError(f"expected one of the layouts {', '.join(_AXES)}, got {layout!r}")
+    axes = _AXES[layout]
+    if axes is not None and len(axes) != rank - 1:
+        raise UsageError(f"the layout {layout} has {len(axes) + 1} axes, and the array has {rank}")
+    return axes
+
+
+def _look_at(path: Path) -> ImageFile:
+    kind = "jpeg" if path.suffix.lower() in JPEG_EXTENSIONS else "image"
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    return look(FileEntry(path.name, path, size, kind))
+
+
+def _from_data_set(data: DataSet) -> Opened:
+    origin = data.origin
+    if origin.files:
+        return Opened(FolderSource([_MemoryImage.of(data, position) for position in range(len(data))]), None)
+    arrays = arrays_of(data)
+    axes = _AXES[origin.layout]
+    if origin.kind == "npz":
+        coded = [member.name for member in origin.members]
+        name = _file_name(data.name, ".npz")
+        return Opened(ArraySource(arrays, kind="npz", name=name, axes=axes, coded=coded), data.sha256)
+    (array,) = arrays.values()
+    source = ArraySource(array, kind="array", name=_file_name(data.name, ".npy"), axes=axes)
+    return Opened(source, data.sha256)
+
+
+def _file_name(name: str, suffix: str) -> str:
+    """A file name for data without one: ``mnist:test[:100]`` is kept as ``mnist-test-100.npy``."""
+    stem = re.sub(r"[^A-Za-z0-9_.]+", "-", name.removesuffix(suffix)).strip("-.")
+    return (stem or "array") + suffix
+
+
+@dataclass(frozen=True)
+class _MemoryImage:
+    """An image of a data set as an entry of an archive."""
+
+    data: DataSet
+    position: int
+    name: str
+    mode: str
+    shape: tuple[int, ...]
+    metadata: bytes
+    is_image: bool = True
+
+    @staticmethod
+    def of(data: DataSet, position: int) -> _MemoryImage:
+        origin = data.origin
+        pixels = _pixels_of(data, position)
+        return _MemoryImage(
+            data, position, origin.files[position], origin.modes[position], pixels.shape, origin.metadata[position]
+        )
+
+    def read_pixels(self) -> np.ndarray:
+        return _pixels_of(self.data, self.position)
+
+    def read_bytes(self) -> Iterator[bytes]:
+        yield encode_image(Pixels(self.read_pixels(), self.mode, self.metadata), self.name)
+
+
+def _pixels_of(data: DataSet, position: int) -> np.ndarray:
+    """The pixels of an image in its own mode, with what the data set left out put back."""
+    source: Any = data.items if data.items is not None else data.images
+    array = np.asarray(source[position])
+    mode = data.origin.modes[position]
+    if mode == "1":
+        return array.astype(bool)
+    channels = channels_of(mode)
+    held = array.shape[2] if array.ndim == 3 else 0
+    steps = (("opaque",) if channels in (2, 4) and held != channels else ()) + (
+        ("grey",) if channels in (3, 4) and held == 0 else ()
+    )
+    return expand(Reduced(array, steps), mode)
+
+
+class ImageFiles:
+    """Makes the image files of an archive of a folder (``codelength.archive.extract.ImageWriter``)."""
+
+    def written_name(self, name: str, mode: str) -> str:
+        return written_name(name, mode)
+
+    def encode(self, values: np.ndarray, mode: str, metadata: bytes, name: str) -> bytes:
+        return encode_image(Pixels(values, mode, metadata), name)

@@ -1,0 +1,199 @@
+"""Recipes: what to train on what data, and how. Small TOML files; nothing unknown is silently accepted.
+
+model = "made"            # a family of codelength.models.registry
+data = "binarized-mnist"  # what it is meant for; another may be given
+
+[made]                    # the family's section: fields of its configuration
+hidden = [1024]
+
+[training]                # fields of TrainingConfig
+steps = 50000
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from codelength.errors import RecipeError
+from codelength.models.registry import FAMILIES
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How to train.
+
+    steps: of the optimiser, in all. batch: items per step. learning_rate is reached after `warmup_steps` linear steps
+    and falls to zero along a half cosine. weight_decay: decoupled (AdamW). clip: largest norm of the gradient, 0 for
+    none. ema: decay per step of the averaged weights, which are the model's in the end; 0 for the weights themselves.
+
+    precision: "float32", or "bfloat16" for mixed precision (autocast). binarize: "dynamic" to draw training items of
+    0 .. 255 as 0 or 1 with probability value / 255, anew at every visit.
+
+    validate_every: steps between validations; validate_items: how many items they look at, a seeded random subset, 0
+    for all. patience: stop after so many validations without a better figure and keep the best weights, 0 for never.
+
+    max_minutes: stop then (the rate falls to zero by then, too), 0 for never; runs under it cannot be repeated bit for
+    bit. checkpoint_minutes: between checkpoints. threads: for torch's operations, 0 to leave them as they are.
+    """
+
+    steps: int = 2000
+    batch: int = 256
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.999
+    precision: str = "float32"
+    binarize: str = ""
+    validate_every: int = 500
+    validate_items: int = 1000
+    patience: int = 0
+    max_minutes: float = 0.0
+    checkpoint_minutes: float = 5.0
+    threads: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        def need(condition: bool, name: str, expected: str) -> None:
+            if not condition:
+                raise RecipeError(f"expected training.{name} to be {expected}, got {getattr(self, name)!r}")
+
+        for name in ("steps", "batch", "validate_every"):
+            need(getattr(self, name) >= 1, name, "at least 1")
+        for name in ("warmup_steps", "weight_decay", "clip", "validate_items", "patience", "max_minutes", "threads"):
+            need(getattr(self, name) >= 0, name, "at least 0")
+        need(self.learning_rate > 0, "learning_rate", "above 0")
+        need(self.checkpoint_minutes > 0, "checkpoint_minutes", "above 0")
+        need(0 <= self.ema < 1, "ema", "from 0 to below 1")
+        need(self.precision in ("float32", "bfloat16"), "precision", "'float32' or 'bfloat16'")
+        need(self.binarize in ("", "dynamic"), "binarize", "'' or 'dynamic'")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """model: name of a family; section: its configuration; data: name of a data set, or empty."""
+
+    model: str
+    section: Any
+    data: str = ""
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def to_toml(self) -> str:
+        """The recipe with every default filled in."""
+        lines = [f"model = {_toml(self.model)}", f"data = {_toml(self.data)}"]
+        for name, section in ((self.model, self.section), ("training", self.training)):
+            lines += ["", f"[{name}]"]
+            lines += [f"{f.name} = {_toml(getattr(section, f.name))}" for f in dataclasses.fields(section)]
+        return "\n".join(lines) + "\n"
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    folder = resources.files("codelength") / "recipes"
+    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(spec: str | Path, changes: list[str] | None = None) -> Recipe:
+    """A recipe by name or from a file, with changes such as "training.steps=100" applied.
+
+    Raises RecipeError for an unknown recipe, unknown keys, and values of the wrong kind.
+    """
+    names = recipe_names()
+    if str(spec) in names:
+        text = (resources.files("codelength") / "recipes" / f"{spec}.toml").read_text("utf-8")
+    else:
+        try:
+            text = Path(spec).read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            hint = _suggestion(str(spec), names)
+            raise RecipeError(f"expected the name or the file of a recipe, got {str(spec)!r}{hint}") from None
+    return parse_recipe(text, str(spec), changes)
+
+
+def parse_recipe(text: str, where: str, changes: list[str] | None = None) -> Recipe:
+    """A recipe from its text; `where` names it in errors."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where} is not valid TOML: {error}") from None
+    for change in changes or []:
+        _apply(values, change)
+    model = values.get("model")
+    if not isinstance(model, str) or model not in FAMILIES:
+        hint = _suggestion(str(model), FAMILIES)
+        raise RecipeError(f"expected model to be one of {', '.join(FAMILIES)} in {where}, got {model!r}{hint}")
+    known = ["model", "data", model, "training"]
+    for key in values:
+        if key not in known:
+            raise RecipeError(f"unknown key {key!r} in {where}{_suggestion(key, known)}")
+    data = values.get("data", "")
+    if not isinstance(data, str):
+        raise RecipeError(f"expected data to be the name of a data set in {where}, got {data!r}")
+    section = _section(FAMILIES[model].config, values.get(model, {}), model, where)
+    return Recipe(model, section, data, _section(TrainingConfig, values.get("training", {}), "training", where))
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    """One change "a.b=value": the value is read as TOML, and as a string where it is none."""
+    path, equals, text = change.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise RecipeError(f"expected a change such as training.steps=100, got {change!r}")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"expected {key!r} to be a section in {change!r}, it is a value")
+    values[keys[-1]] = value
+
+
+def _section(kind: type, values: Any, name: str, where: str) -> Any:
+    """The dataclass `kind` from a table, every key known and every value of the field's type."""
+    if not isinstance(values, dict):
+        raise RecipeError(f"expected {name} to be a section in {where}, got {values!r}")
+    wanted = typing.get_type_hints(kind)
+    given = {}
+    for key, value in values.items():
+        if key not in wanted:
+            raise RecipeError(f"unknown key {name}.{key} in {where}{_suggestion(key, wanted)}")
+        given[key] = _typed(wanted[key], value, f"{name}.{key} in {where}")
+    return kind(**given)
+
+
+def _typed(kind: Any, value: Any, what: str) -> Any:
+    """The value as the annotation `kind` (bool, int, float, str, tuple[...] of one of them) wants it."""
+    if isinstance(kind, types.GenericAlias):
+        inner = typing.get_args(kind)[0]
+        values = value if isinstance(value, list) else [value]
+        return tuple(_typed(inner, entry, what) for entry in values)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+        raise RecipeError(f"expected {what} to be {names[kind]}, got {value!r}")
+    return value
+
+
+def _suggestion(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(entry) for entry in value) + "]"
+    return json.dumps(value) if isinstance(value, str) else repr(value)

@@ -1,0 +1,8 @@
+"""Puts the top folder, where the benchmarks lie, on the import path."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))

@@ -1,0 +1,171 @@
+"""Every model: train a step, freeze, log_prob, sample, push, pop, file. The oracles know nothing of the families."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from contract_models import MODELS, Case, training_items
+
+from codelength.archive.reader import Archive
+from codelength.archive.sources import ArraySource
+from codelength.archive.writer import write_archive
+from codelength.coding.stack import Stack
+from codelength.errors import NotFrozen
+from codelength.exact import arithmetic as executors
+from codelength.freezing import FreezeReport, freeze
+from codelength.freezing.torch_executor import TorchArithmetic
+from codelength.laws.frozen import FrozenModel
+
+each_model = pytest.mark.parametrize("name", MODELS)
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, tuple[object, FrozenModel, np.ndarray]]:
+    """Each model after thirty steps of training, and its frozen twin."""
+    out = {}
+    for name, case in MODELS.items():
+        torch.manual_seed(0)
+        model = case.build()
+        items = training_items(case, model.space.symbols)
+        x = torch.from_numpy(items)
+        generator = torch.Generator().manual_seed(0)
+        optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+        before = [p.detach().clone() for p in model.parameters()]
+        for _ in range(30):
+            context = {"shape": items.shape[1:], "generator": generator}
+            loss = -model.law().log_prob(x, context).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters()))
+        out[name] = (model, freeze(model, items), items)
+    return out
+
+
+@each_model
+def test_the_frozen_model_codes_as_well_as_the_float_one(name, trained):
+    model, frozen, items = trained[name]
+    report = FreezeReport()
+    again = freeze(model, items, report=report)
+    assert again.sha256 == frozen.sha256, "freezing is deterministic"
+    assert math.isfinite(report.float_bits) and report.layers
+    if frozen.kind == "exact":
+        assert abs(report.loss) < 0.001
+
+
+@each_model
+def test_tiny_models_enumerate_to_one(name, trained):
+    _, frozen, items = trained[name]
+    case: Case = MODELS[name]
+    if not case.enumerable:
+        pytest.skip("the likelihood of this model is a bound, not a sum over its items")
+    dims, symbols = items[0].size, frozen.space.symbols
+    everything = np.array(list(itertools.product(range(symbols), repeat=dims)))
+    total = math.fsum(np.exp(frozen.log_prob(everything.reshape(-1, *items.shape[1:]))))
+    assert total == pytest.approx(1.0, abs=1e-5)
+
+
+@each_model
+def test_float_and_frozen_agree_item_by_item(name, trained):
+    model, frozen, items = trained[name]
+    if frozen.kind != "exact":
+        pytest.skip("bounds are drawn with noise of their own on either side")
+    with torch.no_grad():
+        nats = model.law().log_prob(torch.from_numpy(items[:50]), {"shape": items.shape[1:]}).numpy()
+    np.testing.assert_allclose(frozen.log_prob(items[:50]), nats, atol=0.05)
+
+
+@each_model
+def test_same_data_and_same_stack_come_back(name, trained):
+    _, frozen, _ = trained[name]
+    for shape in MODELS[name].shapes:
+        items = frozen.sample(40, seed=3, shape=shape)
+        context = {"shape": shape}
+        stack = Stack.seeded(5)
+        before = stack.copy()
+        frozen.law.push(stack, items, context)
+        popped = frozen.law.pop(stack, len(items), context)
+        np.testing.assert_array_equal(popped, items)
+        assert np.array_equal(stack.state, before.state)
+        assert stack.bits() == pytest.approx(0.0, abs=1e-6)
+
+
+@each_model
+def test_bits_spent_are_bits_promised(name, trained):
+    """With fresh random bits per item, so that no pop reads what the push before it wrote."""
+    _, frozen, _ = trained[name]
+    shape = MODELS[name].shapes[0]
+    items = frozen.sample(300, seed=8, shape=shape)
+    spent = np.empty(len(items))
+    for i in range(len(items)):
+        stack = Stack.seeded(1000 + i, lanes=1)
+        frozen.law.push(stack, items[i : i + 1], {"shape": shape})
+        spent[i] = stack.bits()
+    if frozen.kind == "exact":
+        promised = frozen.code_length_bits(items)
+    else:  # the bound, from other noise
+        promised = np.mean([frozen.code_length_bits(items, seed=s) for s in range(8)], axis=0)
+    error = (spent - promised).mean()
+    noise = (spent - promised).std() / math.sqrt(len(items))
+    assert abs(error) < 4 * noise + 0.01
+
+
+@each_model
+def test_samples_repeat_and_follow_the_law(name, trained):
+    _, frozen, _ = trained[name]
+    shape = MODELS[name].shapes[0]
+    first, again = frozen.sample(500, seed=1, shape=shape), frozen.sample(500, seed=1, shape=shape)
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, frozen.sample(500, seed=2, shape=shape))
+    if frozen.kind != "exact":
+        return
+    # The mean code length of samples is the entropy: compare with its estimate from other samples.
+    bits, other = frozen.code_length_bits(first), frozen.code_length_bits(frozen.sample(500, seed=7, shape=shape))
+    spread = math.sqrt((bits.var() + other.var()) / 500)
+    assert abs(bits.mean() - other.mean()) < 4 * spread
+
+
+@each_model
+def test_executors_agree_to_the_bit(name, trained):
+    _, frozen, _ = trained[name]
+    shape = MODELS[name].shapes[-1]
+    items = frozen.sample(20, seed=4, shape=shape)
+    sizes, words = frozen.encode_block(items)
+    for other in (TorchArithmetic(), executors.REFERENCE):
+        before = executors.use(other)
+        try:
+            again_sizes, again = frozen.encode_block(items)
+            assert again_sizes == sizes and np.array_equal(again, words)
+            np.testing.assert_array_equal(frozen.decode_block(words, sizes, shape), items)
+        finally:
+            executors.use(before)
+    assert frozen.verify_block(words, sizes, items)
+
+
+@each_model
+def test_model_file_and_archive(name, trained, tmp_path: Path):
+    _, frozen, _ = trained[name]
+    data = frozen.to_bytes()
+    read = FrozenModel.from_bytes(data)
+    assert read.sha256 == frozen.sha256 and read.to_bytes() == data
+    for number, shape in enumerate(MODELS[name].shapes):
+        items = frozen.sample(70, seed=6, shape=shape).astype(np.uint8)
+        path = tmp_path / f"{number}.clen"
+        figures = write_archive(path, ArraySource(items), frozen, block_items=32)
+        assert figures.items == 70 and figures.blocks == 3
+        with Archive.open(path) as archive:
+            np.testing.assert_array_equal(archive.read(), items)
+            np.testing.assert_array_equal(archive.read((30, 50)), items[30:50])
+            assert archive.read().dtype == items.dtype
+
+
+@each_model
+def test_a_float_model_neither_pushes_nor_pops(name, trained):
+    model, _, items = trained[name]
+    with pytest.raises(NotFrozen, match="freeze it first"):
+        model.law().push(Stack(), torch.from_numpy(items[:2]), {"shape": items.shape[1:]})

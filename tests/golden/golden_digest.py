@@ -1,0 +1,39 @@
+"""One digest for everything that an archive gives back, whichever reader gave it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def digest(contents: Iterable[tuple[str, np.ndarray | bytes]]) -> str:
+    """SHA-256 of named arrays (dtype, shape, elements) and files, in their order."""
+    total = hashlib.sha256()
+    for name, content in contents:
+        if isinstance(content, bytes):
+            parts = [content]
+        else:
+            parts = [f"{content.dtype.str} {content.shape}".encode(), content.tobytes()]
+        for part in (name.encode(), *parts):
+            total.update(len(part).to_bytes(8, "little") + part)
+    return total.hexdigest()
+
+
+def contents_of(path: Path) -> list[tuple[str, np.ndarray | bytes]]:
+    """What a file of arrays or a folder holds: images by their pixels, other files by their bytes."""
+    if path.is_dir():
+        return [(str(f.relative_to(path)), _file(f)) for f in sorted(path.rglob("*")) if f.is_file()]
+    loaded = np.load(path, allow_pickle=False)
+    return [("", loaded)] if path.suffix == ".npy" else [(name, loaded[name]) for name in loaded.files]
+
+
+def _file(path: Path) -> np.ndarray | bytes:
+    if path.suffix == ".png":
+        with Image.open(path) as image:
+            pixels = np.asarray(image)
+        return pixels.astype("<u2") if image.mode.startswith("I;16") else pixels
+    return path.read_bytes()

@@ -1,0 +1,354 @@
+"""Small frozen models that together use every feature of the format.
+
+Their tensors come from SHAKE-256, so that they are the same with every version of numpy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from codelength.laws.frozen import FrozenModel
+from codelength.laws.space import Space
+
+
+def integers(seed: str, shape: tuple[int, ...], low: int, high: int) -> np.ndarray:
+    """Integers low .. high (int64) that depend on the seed alone; nearly uniform."""
+    data = hashlib.shake_256(seed.encode()).digest(4 * prod(shape))
+    return (np.frombuffer(data, "<u4").astype(np.int64) % (high - low + 1) + low).reshape(shape)
+
+
+class Program:
+    """Collects the tensors of a model's networks."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.tensors: dict[str, np.ndarray] = {}
+
+    def tensor(self, values: Any) -> str:
+        name = f"t{len(self.tensors):02}"
+        self.tensors[name] = np.asarray(values, np.int32)
+        return name
+
+    def random(self, *shape: int, low: int = -9, high: int = 9) -> str:
+        return self.tensor(integers(f"{self.name} {len(self.tensors)}", shape, low, high))
+
+    def model(self, shape: tuple[int | None, ...], symbols: int, law: dict[str, Any]) -> FrozenModel:
+        return FrozenModel.create(Space(shape, symbols), law, self.tensors)
+
+
+class Net:
+    """A network that is written operation by operation; each call gives the number of a value."""
+
+    def __init__(self, *inputs: str):
+        self.inputs = list(inputs)
+        self.operations: list[dict[str, Any]] = []
+
+    def __call__(self, op: str, **fields: Any) -> int:
+        self.operations.append({"op": op, **fields})
+        return len(self.inputs) + len(self.operations) - 1
+
+    def record(self) -> dict[str, Any]:
+        output = len(self.inputs) + len(self.operations) - 1
+        return {"inputs": self.inputs, "operations": self.operations, "output": output}
+
+
+def leaf(family: str, symbols: int, **more: int) -> dict[str, Any]:
+    return {"family": family, "symbols": symbols, **more}
+
+
+def independent(leaf: dict[str, Any], shape: list[int | None], net: Net) -> dict[str, Any]:
+    return {"law": "independent", "leaf": leaf, "shape": shape, "network": net.record()}
+
+
+def sequential(leaf: dict[str, Any], shape: list[int | None], net: Net, **schedule: Any) -> dict[str, Any]:
+    return {"law": "sequential", "leaf": leaf, "shape": shape, "network": net.record(), "schedule": schedule}
+
+
+def marginal(latent: str, prior: dict, likelihood: dict, posterior: dict) -> dict[str, Any]:
+    return {"law": "marginal", "latent": latent, "prior": prior, "likelihood": likelihood, "posterior": posterior}
+
+
+RESPONSIBILITIES = {"law": "responsibilities"}
+
+
+def fixed(program: Program, *parameters: int) -> Net:
+    """The same parameters for every item."""
+    net = Net("count")
+    net("constant", x=0, values=program.tensor(parameters))
+    return net
+
+
+def index_prior(program: Program, count: int) -> dict[str, Any]:
+    logits = [-700 * k for k in range(count)]
+    return independent(leaf("categorical", count, bits=20), [1], fixed(program, *logits))
+
+
+# ---- one function per model --------------------------------------------------------------------------------
+
+
+def bernoulli_order() -> FrozenModel:
+    """One order, a masked network with a gate, a skip connection and a sum in parts: binary items (3, 4)."""
+    program, D, hidden = Program("bernoulli_order"), 12, 16
+    order = np.argsort(integers("order", (D,), 0, 10**6), kind="stable")
+    rank = np.empty(D, int)
+    rank[order] = np.arange(D)
+    places, inner = program.tensor(rank), program.tensor(np.arange(2 * hidden) % D)
+    net = Net("x")
+    signs = net("offset", x=net("add", a=0, b=0), value=-1)
+    a = net(
+        "linear",
+        x=signs,
+        weight=program.random(2 * hidden, D, low=-60, high=60),
+        bias=program.random(2 * hidden),
+        degrees=inner,
+    )
+    gate = net("table", x=net("slice", x=a, start=0, stop=hidden), table=program.random(64, low=0, high=9), low=-32)
+    held = net("slice", x=a, start=0, stop=hidden)
+    gated = net("product", a=gate, b=net("relu", x=held))
+    shift = program.tensor([2, -1, 0, 3] * (hidden // 4))
+    small = net("requantise", x=gated, shift=shift, low=-100, high=100)
+    both = net("concat", xs=[small, net("slice", x=a, start=hidden, stop=2 * hidden)])
+    wide = net(
+        "linear",
+        x=both,
+        weight=program.random(D, 2 * hidden, low=-4000, high=9000),
+        bias=program.random(D),
+        degrees=places,
+        parts=[7, 16, 25],
+    )
+    logits = net("requantise", x=wide, shift=program.tensor([11] * D), low=-(2**15), high=2**15)
+    skip = net("linear", x=signs, weight=program.random(D, D, low=-40, high=40), bias=program.random(D), degrees=places)
+    net("add", a=logits, b=skip, shift_b=4)
+    orders = program.tensor(order[None])
+    law = sequential(leaf("bernoulli", 2), [3, 4], net, kind="degrees", orders=orders)
+    return program.model((3, 4), 2, law)
+
+
+def categorical_images() -> FrozenModel:
+    """Independent pixels (4, 6) of five symbols by way of strided and transposed convolutions."""
+    program = Program("categorical_images")
+    net = Net("count")
+    start = net("linear", x=0, weight=program.random(24, 1), bias=program.random(24))
+    more = net("constant", x=0, values=program.random(24))
+    image = net("reshape", x=net("add", a=start, b=more), shape=[4, 2, 3])
+    spread = net("upsample", x=image, factor=2, zeros=True)
+    conv = net(
+        "convolution",
+        x=spread,
+        weight=program.random(3, 4, 3, 2),
+        bias=program.random(3),
+        offset=[-1, 0],
+    )
+    repeated = net("upsample", x=conv, factor=3)
+    strided = net(
+        "convolution",
+        x=repeated,
+        weight=program.random(20, 3, 3, 3),
+        bias=program.random(20),
+        offset=[-1, -1],
+        stride=6,
+    )
+    net("depth_to_space", x=strided, factor=2)
+    return program.model((4, 6), 5, independent(leaf("categorical", 5), [4, 6], net))
+
+
+def raster_colours() -> FrozenModel:
+    """Images (3, 4, 3) of sixteen levels, pixel by pixel and channel after channel, mixtures of two logistics."""
+    program, K = Program("raster_colours"), 2
+    p = 3 * K
+    inner, outer = program.tensor(np.arange(12) % 4), program.tensor(np.arange(3 * p) // p)
+    net = Net("x")
+    a = net(
+        "convolution",
+        x=0,
+        weight=program.random(12, 3, 3, 3, low=-30, high=30),
+        bias=program.random(12, low=-99, high=99),
+        offset=[-2, -1],
+        degrees=inner,
+    )
+    b = net("requantise", x=net("relu", x=a), shift=program.tensor([1] * 12), low=0, high=500)
+    c = net(
+        "convolution",
+        x=b,
+        weight=program.random(3 * p, 12, 1, 1, low=-2, high=2),
+        bias=program.random(3 * p, low=0, high=300),
+        offset=[0, 0],
+        degrees=outer,
+    )
+    net("table", x=c, table=program.tensor(np.arange(-300, 900)), low=-300)
+    law = sequential(leaf("logistic_mixture", 16, components=K), [3, 4, 3], net, kind="raster")
+    return program.model((3, 4, 3), 16, law)
+
+
+def raster_fronts() -> FrozenModel:
+    """Grey images of any size in fronts of slope 2, Gaussians on sixteen levels."""
+    program = Program("raster_fronts")
+    weight = integers("fronts", (2, 1, 2, 3), -20, 40)
+    weight[:, :, 1, 2] = 0
+    net = Net("x")
+    net(
+        "convolution",
+        x=0,
+        weight=program.tensor(weight),
+        bias=program.tensor([300, 250]),
+        offset=[-1, -1],
+        degrees=program.tensor([0, 0]),
+    )
+    law = sequential(leaf("gaussian", 16, bits=16), [None, None], net, kind="raster", slope=2)
+    return program.model((None, None), 16, law)
+
+
+def mixture_of_orders() -> FrozenModel:
+    """Three orders of six elements of four symbols, their weights shared; the order is a latent."""
+    program, D, K, A = Program("mixture_of_orders"), 6, 3, 4
+    orders = np.argsort(integers("orders", (K, D), 0, 10**6), axis=1, kind="stable")
+    net = Net("x", "order")
+    flat = net("linear", x=0, weight=program.random(D * A, D, low=-300, high=300), bias=program.random(D * A),
+               degrees=program.tensor(np.arange(D * A) // A))  # fmt: skip
+    hint = net("embed", x=1, table=program.random(K, D * A, low=-200, high=200))
+    net("add", a=flat, b=hint)
+    likelihood = sequential(
+        leaf("categorical", A), [D], net, kind="degrees", orders=program.tensor(orders), index="order"
+    )
+    law = marginal("order", index_prior(program, K), likelihood, RESPONSIBILITIES)
+    return program.model((D,), A, law)
+
+
+def switched() -> FrozenModel:
+    """Two experts of different kinds for five elements of eight symbols; which one is a latent."""
+    program, D, A = Program("switched"), 5, 8
+    first = independent(
+        leaf("logistic_mixture", A), [D], fixed(program, *[v for k in range(D) for v in (0, 64 * k, -100)])
+    )
+    net = Net("x")
+    net(
+        "linear",
+        x=0,
+        weight=program.random(2 * D, D, low=0, high=30),
+        bias=program.random(2 * D, low=100, high=200),
+        degrees=program.tensor(np.arange(2 * D) // 2),
+    )
+    second = sequential(leaf("gaussian", A), [D], net, kind="degrees", orders=program.tensor(np.arange(D)[None]))
+    switch = {"law": "switch", "index": "expert", "laws": [first, second]}
+    return program.model((D,), A, marginal("expert", index_prior(program, 2), switch, RESPONSIBILITIES))
+
+
+def nested() -> FrozenModel:
+    """Two levels of latents with posteriors of their own: z2 over z1 over x, nine elements of four symbols."""
+    program, D, A = Program("nested"), 9, 4
+
+    def layer(given: list[str], sizes: list[int], outputs: int, symbols: int) -> dict[str, Any]:
+        net = Net(*given)
+        joined = net("concat", xs=list(range(len(given))))
+        weight = program.random(outputs * symbols, sum(sizes), low=-150, high=150)
+        net("linear", x=joined, weight=weight, bias=program.random(outputs * symbols))
+        return independent(leaf("categorical", symbols), [outputs], net)
+
+    inner = marginal(
+        "z1",
+        layer(["z2"], [3], 4, 3),
+        layer(["z1", "z2"], [4, 3], D, A),
+        layer(["x", "z2"], [D, 3], 4, 3),
+    )
+    prior = independent(leaf("bernoulli", 2, bits=12), [3], fixed(program, 100, -200, 300))
+    net = Net("x")
+    net("linear", x=0, weight=program.random(3, D, low=-200, high=200), bias=program.random(3))
+    law = marginal("z2", prior, inner, independent(leaf("bernoulli", 2, bits=12), [3], net))
+    return program.model((D,), A, law)
+
+
+def flow() -> FrozenModel:
+    """Dequantised pairs of eight symbols under two affine steps and an offset over Gaussians on a grid."""
+    program, D, bits = Program("flow"), 2, 4
+    scales = program.tensor([2**k for k in range(6)] + [40, 51, 64])
+
+    def affine(moved: list[int]) -> dict[str, Any]:
+        net = Net("x")
+        h = net("linear", x=0, weight=program.random(2, D, low=-3, high=3), bias=program.tensor([300, 0]))
+        net("requantise", x=h, shift=program.tensor([6, 0]), low=-300, high=300)
+        moves = program.tensor(moved)
+        return {"step": "affine", "network": net.record(), "moves": moves, "scales": scales, "denominator": 5}
+
+    base = independent(leaf("gaussian", 2048), [D], fixed(program, 64 * 1070, 1300, 64 * 1010, 1250))
+    steps = [affine([1, 0]), affine([0, 1]), {"step": "offset", "value": 1024}]
+    prior = {"law": "pushforward", "base": base, "low": 0, "high": 8 * 2**bits - 1, "steps": steps}
+    law = marginal("u", prior, {"law": "floor", "latent": "u", "bits": bits}, {"law": "cell", "bits": bits})
+    return program.model((D,), 8, law)
+
+
+def wide_flow() -> FrozenModel:
+    """A flow whose base reaches far beyond what its items can be, so that drawing from it meets every clamp."""
+    program, D = Program("wide_flow"), 3
+    scales = program.tensor([1, 3, 6, 17])
+
+    def affine(moved: list[int]) -> dict[str, Any]:
+        net, k = Net("x"), 2 * sum(moved)
+        weight, bias = program.random(k, D, low=-3, high=3), program.random(k, low=-3, high=3)
+        h = net("linear", x=0, weight=weight, bias=bias)
+        net("requantise", x=h, shift=program.tensor([3] * k), low=-300, high=300)
+        moves = program.tensor(moved)
+        return {"step": "affine", "network": net.record(), "moves": moves, "scales": scales, "denominator": 3}
+
+    base = independent(leaf("gaussian", 2**16), [D], fixed(program, *[2**21, 1600] * D))
+    offsets = [{"step": "offset", "value": 150}, {"step": "offset", "value": 2**15}]
+    steps = [affine([1, 0, 1]), offsets[0], affine([0, 1, 0]), affine([1, 1, 1]), offsets[1]]
+    prior = {"law": "pushforward", "base": base, "low": 0, "high": 127, "steps": steps}
+    law = marginal("u", prior, {"law": "floor", "latent": "u", "bits": 4}, {"law": "cell", "bits": 4})
+    return program.model((D,), 8, law)
+
+
+def labelled() -> FrozenModel:
+    """Grey images (4, 4) given a label and a context image made from it."""
+    program, A, labels = Program("labelled"), 8, 3
+    net = Net("x", "label")
+    vector = net("embed", x=1, table=program.random(labels, 4, low=-90, high=90))
+    everywhere = net("spread", x=vector, like=0)
+    context = net(
+        "convolution",
+        x=everywhere,
+        weight=program.random(6, 4, 3, 3, low=-2, high=2),
+        bias=program.random(6),
+        offset=[-1, -1],
+    )
+    image = net(
+        "convolution",
+        x=net("concat", xs=[0, everywhere]),
+        weight=program.random(6, 5, 2, 3, low=-9, high=9),
+        bias=program.random(6),
+        offset=[-1, -1],
+        degrees=program.tensor([0, 1, 1, 0, 1, 1]),
+    )
+    both = net("concat", xs=[net("add", a=context, b=image, shift_a=1), context])
+    net(
+        "convolution",
+        x=both,
+        weight=program.random(A, 12, 1, 1),
+        bias=program.random(A),
+        offset=[0, 0],
+        degrees=program.tensor([0] * A),
+    )
+    likelihood = sequential(leaf("categorical", A), [4, 4], net, kind="raster")
+    law = marginal("label", index_prior(program, labels), likelihood, RESPONSIBILITIES)
+    return program.model((4, 4), A, law)
+
+
+MODELS: dict[str, Callable[[], FrozenModel]] = {
+    function.__name__: function
+    for function in (
+        bernoulli_order,
+        categorical_images,
+        raster_colours,
+        raster_fronts,
+        mixture_of_orders,
+        switched,
+        nested,
+        flow,
+        wide_flow,
+        labelled,
+    )
+}

@@ -1,0 +1,190 @@
+"""Writes the golden archives that are not there yet, and their manifest.
+
+    python tests/golden/make.py            adds missing archives
+    python tests/golden/make.py --all      writes all anew: for archives that no released version has written
+
+Archives of released versions stay as they are for ever: readers must decode them, and writers must still write them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from golden_digest import contents_of, digest
+from golden_models import MODELS, integers
+from PIL import Image
+
+import codelength as cl
+
+HERE = Path(__file__).parent
+MANIFEST = HERE / "manifest.json"
+
+
+def draw(name: str, count: int, shape: tuple[int, ...] | None = None, seed: int = 1) -> np.ndarray:
+    return MODELS[name]().sample(count, seed=seed, shape=shape)
+
+
+# ---- data: each function writes a file or a folder, and gives its path -----------------------------------------
+
+
+def binary_rows(folder: Path) -> Path:
+    np.save(folder / "digits.npy", draw("bernoulli_order", 50).astype(np.uint8))
+    return folder / "digits.npy"
+
+
+def levels(folder: Path) -> Path:
+    """Two-byte big-endian elements of two odd levels, in column-major order and of another shape than the model's."""
+    values = np.where(draw("bernoulli_order", 50, seed=2), 7, -300).reshape(50, 12)
+    np.save(folder / "levels.npy", np.asfortranarray(values.astype(">i2")))
+    return folder / "levels.npy"
+
+
+def zeros(folder: Path) -> Path:
+    """Numbers of floating point that are zero and one, but for negative zeros and what is no number."""
+    values = draw("bernoulli_order", 40, seed=3).astype("<f4")
+    values[::2, 0, 0] = -0.0
+    values[5, 1, 1] = np.nan
+    np.save(folder / "zeros.npy", values)
+    return folder / "zeros.npy"
+
+
+def misfits(folder: Path) -> Path:
+    values = draw("categorical_images", 24).astype(np.uint8)
+    values[[3, 4, 17], 1, 2] = 99
+    np.save(folder / "misfits.npy", values)
+    return folder / "misfits.npy"
+
+
+def channels_first(folder: Path) -> Path:
+    np.save(folder / "colours.npy", draw("raster_colours", 12).astype(np.uint8).transpose(0, 3, 1, 2))
+    return folder / "colours.npy"
+
+
+def members(folder: Path) -> Path:
+    rows = draw("mixture_of_orders", 60).astype(np.uint8)
+    np.savez(
+        folder / "members.npz",
+        train=rows[:40],
+        weights=np.array([0.5, -2.25]),
+        test=rows[40:],
+        none=np.zeros((0, 6), np.uint8),
+        year=np.int32(1987),
+    )
+    return folder / "members.npz"
+
+
+def booleans(folder: Path) -> Path:
+    np.save(folder / "booleans.npy", draw("bernoulli_order", 40).astype(bool))
+    return folder / "booleans.npy"
+
+
+def whole_floats(folder: Path) -> Path:
+    np.save(folder / "floats.npy", draw("flow", 64).astype("<f4"))
+    return folder / "floats.npy"
+
+
+def plain(name: str, count: int) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        np.save(folder / f"{name}.npy", draw(name, count).astype(np.uint8))
+        return folder / f"{name}.npy"
+
+    return write
+
+
+def idx(folder: Path) -> Path:
+    images = draw("labelled", 12).astype(np.uint8)
+    header = bytes([0, 0, 8, images.ndim]) + struct.pack(f">{images.ndim}I", *images.shape)
+    (folder / "images-idx3-ubyte").write_bytes(header + images.tobytes())
+    return folder / "images-idx3-ubyte"
+
+
+def nothing(folder: Path) -> Path:
+    np.save(folder / "empty.npy", np.zeros((0, 3, 4), np.uint8))
+    return folder / "empty.npy"
+
+
+def pictures(folder: Path) -> Path:
+    """Images of several sizes, some of which the model cannot represent, and files that are none."""
+    root = folder / "pictures"
+    (root / "more").mkdir(parents=True)
+    sizes = [(3, 4), (5, 2), (3, 4), (1, 1), (6, 6), (3, 4), (2, 9)]
+    for k, size in enumerate(sizes):
+        pixels = draw("raster_fronts", 1, size, seed=k)[0].astype(np.uint8)
+        Image.fromarray(pixels).save(root / f"{k}.png")
+    smooth = (np.indices((24, 24)).sum(0) * 5 % 256).astype(np.uint8)
+    for k in range(3):
+        Image.fromarray(np.stack([smooth, np.roll(smooth, k), smooth.T], -1)).save(root / "more" / f"wave {k}.png")
+    Image.fromarray(integers("noise", (5, 4), 0, 255).astype(np.uint8)).save(root / "more" / "noise.png")
+    Image.fromarray(integers("deep", (5, 4), 0, 65535).astype(np.uint16)).save(root / "more" / "deep.png")
+    Image.fromarray(integers("alpha", (3, 5, 4), 0, 255).astype(np.uint8)).save(root / "more" / "alpha.png")
+    Image.fromarray(integers("bottom", (5, 3, 3), 0, 255).astype(np.uint8)).save(root / "more" / "up.bmp")
+    grey = draw("raster_fronts", 1, (4, 4), seed=9)[0].astype(np.uint8)
+    (root / "more" / "grey.pgm").write_bytes(b"P5\n# kept\n4 4\n255\n" + grey.tobytes())
+    (root / "notes.txt").write_text("Files that are no images are kept. " * 20)
+    (root / "none.dat").write_bytes(b"")
+    return root
+
+
+# ---- archives --------------------------------------------------------------------------------------------------
+
+CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
+    "blocks": ("bernoulli_order", binary_rows, {"block": 20}),
+    "levels": ("bernoulli_order", levels, {}),
+    "zeros": ("bernoulli_order", zeros, {"block": 30}),
+    "misfits": ("categorical_images", misfits, {"block": 8}),
+    "channels": ("raster_colours", channels_first, {}),
+    "folder": ("raster_fronts", pictures, {"block": 2}),
+    "members": ("mixture_of_orders", members, {"block": 25}),
+    "switch": ("switched", plain("switched", 60), {"block": 30}),
+    "named": ("bernoulli_order", booleans, {"embed_model": False}),
+    "nested": ("nested", plain("nested", 60), {"block": 30}),
+    "floats": ("flow", whole_floats, {"block": 32}),
+    "labels": ("labelled", idx, {"block": 8}),
+    "empty": ("bernoulli_order", nothing, {}),
+}
+
+
+def write(name: str) -> dict[str, Any]:
+    model_name, data, options = CASES[name]
+    model, path = MODELS[model_name](), HERE / f"{name}.clen"
+    path.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        source = data(Path(folder))
+        cl.compress(source, path, model, **options)
+        extracted = Path(folder) / f"extracted{source.suffix if source.suffix in ('.npy', '.npz') else ''}"
+        if name == "labels":
+            extracted = extracted.with_suffix(".npy")
+        by_name = None if options.get("embed_model", True) else model
+        cl.decompress(path, extracted, model=by_name)
+        contents = digest(contents_of(extracted))
+    if by_name is not None:
+        model.save(HERE / f"{name}.clm")
+    structure = json.loads(model.to_bytes()[14 : 14 + int.from_bytes(model.to_bytes()[10:14], "little")])
+    return {
+        "features": structure["features"],
+        "options": {key: value for key, value in options.items() if key != "embed_model"},
+        "model": None if by_name is None else f"{name}.clm",
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "contents": contents,
+    }
+
+
+def main() -> None:
+    manifest = {} if "--all" in sys.argv or not MANIFEST.exists() else json.loads(MANIFEST.read_text())
+    for name in CASES:
+        if name not in manifest:
+            manifest[name] = write(name)
+            print(name, (HERE / f"{name}.clen").stat().st_size)
+    MANIFEST.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

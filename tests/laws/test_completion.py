@@ -1,0 +1,83 @@
+"""In-painting against enumeration: what is known stays, and the rest follows the conditional distribution."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from programs import BERNOULLI, image_program, made_program, model, orders_program, switch_program
+
+from codelength.errors import NotRepresentable, UsageError
+from codelength.exact import arithmetic as executors
+from codelength.laws.completion import complete
+from codelength.laws.frozen import FrozenModel
+
+KINDS = {
+    "one order": lambda rng: made_program(rng, 5, leaf=BERNOULLI),
+    "a mixture of orders": lambda rng: orders_program(rng, 5),
+    "a mixture of laws": lambda rng: switch_program(rng, 5),
+    "a causal network": lambda rng: image_program(rng, (2, 2), BERNOULLI),
+}
+
+
+def distance(frozen: FrozenModel, draws: int, count: int = 500) -> float:
+    """Total variation between completions and the conditional distribution, found by enumeration."""
+    shape = frozen.space.shape
+    dims = frozen.space.dims
+    every = np.array(list(itertools.product(range(2), repeat=dims))).reshape(-1, *shape)
+    nats = frozen.log_prob(every)
+    known = every[int(np.argsort(nats)[len(nats) // 3])]
+    mask = (np.arange(dims) >= dims // 2).reshape(shape)  # what comes late is known
+    truth = np.exp(nats) * (every == known)[:, mask].all(1)
+    found = complete(frozen, known, mask, count, seed=2, draws=draws)
+    assert (found[:, mask] == known[mask]).all()
+    numbers = found.reshape(count, -1) @ (1 << np.arange(dims)[::-1])
+    return float(np.abs(np.bincount(numbers, minlength=len(every)) / count - truth / truth.sum()).sum() / 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_completions_follow_the_conditional_distribution(kind: str) -> None:
+    frozen = FrozenModel.create(*KINDS[kind](np.random.default_rng(4)))
+    assert distance(frozen, draws=60) < 0.12
+
+
+def test_without_resampling_what_is_known_later_is_ignored() -> None:
+    frozen = FrozenModel.create(*KINDS["one order"](np.random.default_rng(4)))
+    assert distance(frozen, draws=1) > 2 * distance(frozen, draws=200)
+
+
+@pytest.mark.parametrize("kind", ["made", "orders", "switch", "grey", "colour", "fixed", "nested"])
+def test_every_executor_completes_alike(kind: str) -> None:
+    frozen = model(kind, 11)
+    shape = tuple(4 if size is None else size for size in frozen.space.shape)
+    item = frozen.sample(1, seed=3, shape=shape)[0]
+    mask = np.random.default_rng(0).random(shape) < 0.4
+    fast = complete(frozen, item, mask, 5, seed=1, draws=3)
+    before = executors.use(executors.REFERENCE)
+    try:
+        slow = complete(frozen, item, mask, 5, seed=1, draws=3)
+    finally:
+        executors.use(before)
+    assert np.array_equal(fast, slow)
+    assert (fast[:, mask] == item[mask]).all()
+
+
+def test_nothing_known_is_sampling() -> None:
+    frozen = model("made", 5)
+    item = np.zeros(frozen.space.shape, np.int64)
+    found = complete(frozen, item, np.zeros(item.shape, bool), 6, seed=8, draws=1)
+    assert np.array_equal(found, frozen.sample(6, seed=8))
+
+
+def test_what_cannot_be_completed() -> None:
+    frozen = model("made", 5)
+    item = np.zeros(frozen.space.shape, np.int64)
+    with pytest.raises(NotRepresentable, match="integers from"):
+        complete(frozen, item + 99, np.ones(item.shape, bool), 1)
+    with pytest.raises(NotRepresentable, match="mask"):
+        complete(frozen, item, np.ones((2, 2, 2), bool), 1)
+    with pytest.raises(UsageError, match="at least one"):
+        complete(frozen, item, np.ones(item.shape, bool), 1, draws=0)
+    with pytest.raises(UsageError, match="latents determine"):
+        complete(model("flow", 1), np.zeros(2, np.int64), np.ones(2, bool), 1)

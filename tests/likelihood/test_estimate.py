@@ -1,0 +1,170 @@
+"""Evaluations: error bars against simulation, bounds against the truth, and NaN that stops them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import codelength as cl
+from codelength.data.arrays import from_array
+from codelength.errors import EvaluationError, NotRepresentable, UsageError
+from codelength.laws.frozen import FrozenModel
+from codelength.laws.space import Space
+from codelength.likelihood.batches import batches
+from codelength.likelihood.estimate import Batch, estimate
+
+LOG_2 = math.log(2)
+
+
+class Table:
+    """log p(x) of one-element items from a table, exact."""
+
+    kind = "exact"
+    arithmetic = "float"
+
+    def __init__(self, nats: np.ndarray) -> None:
+        self.nats = nats
+
+    def log_prob(self, items: np.ndarray, seed: int) -> np.ndarray:
+        return self.nats[items[:, 0]]
+
+
+class Noisy:
+    """A bound with known truth: log-weights log p + s e - s^2/2, whose exponential has the mean p."""
+
+    kind = "lower_bound"
+    arithmetic = "float"
+
+    def __init__(self, truth: float, spread: float) -> None:
+        self.truth, self.spread = truth, spread
+
+    def log_prob(self, items: np.ndarray, seed: int) -> np.ndarray:
+        noise = np.random.default_rng([seed, 7]).normal(size=len(items))
+        return self.truth + self.spread * noise - self.spread**2 / 2
+
+
+def column(n: int) -> list[Batch]:
+    return [Batch(np.arange(n), np.arange(n)[:, None])]
+
+
+def test_exact_figures_are_the_textbook_ones() -> None:
+    nats = np.array([-1.0, -2.0, -4.5, -3.0])
+    result = estimate(Table(nats), column(4), estimator="annealed", samples=9)
+    assert result.nats == pytest.approx(-2.625)
+    assert result.nats_se == pytest.approx(np.std(nats, ddof=1) / 2)
+    assert result.bits_per_dim == pytest.approx(2.625 / LOG_2)
+    assert result.bits_per_dim_se == pytest.approx(result.nats_se / LOG_2)
+    assert (result.kind, result.estimator, result.samples, result.mc_se) == ("exact", "exact", 0, 0.0)
+
+
+def test_items_of_different_sizes_share_one_ratio() -> None:
+    """Total bits over total dims, and the spread of that ratio over resampled data sets."""
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(1, 6, size=400)
+    nats = -(sizes * 2.0 + rng.normal(size=400))
+
+    class Sized:
+        kind, arithmetic = "exact", "float"
+
+        def log_prob(self, items: np.ndarray, seed: int) -> np.ndarray:
+            return nats[items[:, 0]]
+
+    parts = [
+        Batch(index, np.repeat(index[:, None], size, axis=1))
+        for size in range(1, 6)
+        for index in [np.flatnonzero(sizes == size)]
+    ]
+    result = estimate(Sized(), parts)
+    assert result.bits_per_dim == pytest.approx(-nats.sum() / sizes.sum() / LOG_2)
+    draws = rng.integers(0, 400, size=(2000, 400))
+    spread = np.std(-nats[draws].sum(1) / sizes[draws].sum(1) / LOG_2)
+    assert result.bits_per_dim_se == pytest.approx(spread, rel=0.1)
+    assert np.array_equal(result.item_index, np.arange(400))
+    assert np.array_equal(result.item_dims, sizes)
+
+
+def test_bounds_are_below_the_truth_and_their_errors_are_honest() -> None:
+    density = Noisy(truth=-10.0, spread=0.7)
+    elbo = estimate(density, column(500), estimator="elbo", samples=8)
+    importance = estimate(density, column(500), estimator="importance", samples=64)
+    assert elbo.nats == pytest.approx(-10 - 0.7**2 / 2, abs=4 * elbo.mc_se)
+    assert -10.02 < importance.nats < -9.98
+    assert elbo.nats < importance.nats
+    assert elbo.mc_se == pytest.approx(0.7 / math.sqrt(8 * 500), rel=0.1)
+    assert importance.mc_se is not None and importance.mc_se < elbo.mc_se
+    assert estimate(density, column(5)).mc_se is None
+    assert {elbo.kind, importance.kind} == {"lower_bound"}
+    with pytest.raises(UsageError, match="annealed"):
+        estimate(density, column(5), estimator="annealed")
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_nan_and_infinity_are_errors_that_name_the_item(bad: float) -> None:
+    nats = np.full(5, -1.0)
+    nats[3] = bad
+    with pytest.raises(EvaluationError, match="item 3"):
+        estimate(Table(nats), column(5))
+
+
+def test_no_items_are_an_error() -> None:
+    with pytest.raises(EvaluationError, match="none"):
+        estimate(Table(np.zeros(1)), [])
+
+
+def test_figures_per_item_come_in_the_order_of_the_data(tmp_path: Path) -> None:
+    result = estimate(Table(np.array([-1.0, -2.0, -3.0])), [Batch(np.array([2, 0]), np.array([[2], [0]]))])
+    result.save_items(tmp_path / "items.npy")
+    assert np.load(tmp_path / "items.npy").tolist() == [-1.0, -3.0]
+    result.save_items(tmp_path / "items.csv")
+    rows = list(csv.DictReader((tmp_path / "items.csv").read_text().splitlines()))
+    assert [(row["item"], float(row["nats"]), row["dims"]) for row in rows] == [("0", -1.0, "1"), ("2", -3.0, "1")]
+    with pytest.raises(UsageError, match=r"\.npy or \.csv"):
+        result.save_items(tmp_path / "items.txt")
+
+
+def test_a_subset_is_random_seeded_and_never_a_prefix(pairs: FrozenModel, pair_items: np.ndarray) -> None:
+    first = cl.evaluate(pairs, pair_items, limit=40, seed=3)
+    again = cl.evaluate(pairs, pair_items, limit=40, seed=3)
+    assert np.array_equal(first.item_index, again.item_index) and first == again
+    assert len(first.item_index) == 40 and not np.array_equal(first.item_index, np.arange(40))
+    assert np.array_equal(first.item_nats, pairs.log_prob(pair_items)[first.item_index])
+
+
+def test_a_frozen_evaluation_is_the_code_length(pairs: FrozenModel, pair_items: np.ndarray) -> None:
+    result = cl.evaluate(pairs, pair_items)
+    assert result.nats * len(pair_items) == pytest.approx(-pairs.code_length_bits(pair_items).sum() * LOG_2)
+    assert (result.arithmetic, result.items, result.dims) == ("frozen", 300, 300 * 64)
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_data_is_fitted_to_the_model_as_archives_fit_it(pairs: FrozenModel, pair_items: np.ndarray) -> None:
+    plain = cl.evaluate(pairs, pair_items)
+    for other in (pair_items * 255, pair_items[..., None], pair_items.reshape(-1, 64), pair_items.astype(bool)):
+        assert cl.evaluate(pairs, other).nats == plain.nats
+
+
+def test_items_outside_the_space_are_refused_not_dropped(pairs: FrozenModel) -> None:
+    items = np.zeros((4, 8, 8), np.uint8)
+    items[2, 0, 0], items[3, 0, 0] = 7, 9
+    with pytest.raises(NotRepresentable, match="item 2"):
+        cl.evaluate(pairs, items)
+    with pytest.raises(NotRepresentable, match="5x5"):
+        cl.evaluate(pairs, np.zeros((4, 5, 5), np.uint8))
+
+
+def test_batches_of_images_of_several_sizes_hold_every_image_once() -> None:
+    data = from_array(np.arange(24, dtype=np.uint8).reshape(6, 2, 2))
+    sizes = [(2, 3), (4, 1), (2, 3), (2, 2), (4, 1), (2, 3)]
+    images = [np.full(size, k, np.uint8) for k, size in enumerate(sizes)]
+    mixed = type(data)(items=None, space=Space((None, None), 256), name="mixed", images=images)
+    found = [
+        (int(number), item.shape, int(item.flat[0]))
+        for batch in batches(mixed, Space((None, None), 256), size=2)
+        for number, item in zip(batch.index, batch.items)
+    ]
+    assert sorted(found) == [(k, size, k) for k, size in enumerate(sizes)]
