@@ -18,6 +18,7 @@ from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 from codelength.models.made import MADEConfig, build_made
+from codelength.models.vae import VAEConfig, build_vae
 from codelength.networks.conditionals import NetworkConditional, RasterConditional
 from codelength.networks.convolution import CausalConv2d
 from codelength.networks.coupling import AffineCoupling, GridOffset, UniformCell
@@ -41,6 +42,16 @@ def bernoulli_made() -> nn.Module:
 
 def mixture_of_orders() -> nn.Module:
     return build_made(MADEConfig(hidden=(12,), orders="random", masks=2, seed=2), Space((3, 3), 2))
+
+
+def variational_autoencoder() -> nn.Module:
+    """Two stochastic layers."""
+    return build_vae(VAEConfig(latents=(3, 2), hidden=(12,), latent_bits=8, seed=3), Space((3, 3), 2))
+
+
+def importance_weighted() -> nn.Module:
+    config = VAEConfig(latents=(3,), hidden=(12,), samples=3, gradient="doubly_reparameterised", seed=4)
+    return build_vae(config, Space((2, 2), 5))
 
 
 class NestedMarginal(Lawful):
@@ -167,6 +178,8 @@ MODELS = {
     "Bernoulli MADE": Case(bernoulli_made, ((3, 3),)),
     "mixture of two orders": Case(mixture_of_orders, ((3, 3),)),
     "nested marginals": Case(NestedMarginal, ((4,),), enumerable=False),
+    "VAE of two layers": Case(variational_autoencoder, ((3, 3),), enumerable=False),
+    "importance-weighted VAE": Case(importance_weighted, ((2, 2),), enumerable=False),
     "affine flow": Case(AffineFlow, ((2,),), enumerable=False),
     "convolutional, any size": Case(FullyConvolutional, ((3, 3), (2, 5), (6, 4))),
 }

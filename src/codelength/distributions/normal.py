@@ -6,6 +6,8 @@ Parameters: the mean (bins) and the logarithm of the standard deviation (nats, o
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,18 +17,26 @@ LOG_SCALES = (-4.0, 12.0)
 
 class Normal:
     """With `scaled`, outputs of about unit size cover the grid: mean = (A - 1) / 2 + output * A / 2 (A a power of
-    two), log-deviation = log(A / 8) + output."""
+    two), log-deviation = log(A / 8) + output.
+
+    With `reach` (a power of two) instead, one unit is A / (2 reach) bins in both: outputs (0, 0) are a standard normal
+    distribution, and the grid covers that many deviations on either side. So latents on it have the same meaning
+    whatever the precision A.
+    """
 
     family = "gaussian"
     components = 1
     parameters = 2
 
-    def __init__(self, symbols: int, scaled: bool = True) -> None:
+    def __init__(self, symbols: int, scaled: bool = True, reach: int = 0) -> None:
         if symbols < 2 or symbols & (symbols - 1):
             raise ValueError(f"expected a power of two of bins, got {symbols}")
+        if reach and (reach & (reach - 1) or 2 * reach > symbols):
+            raise ValueError(f"expected a reach that is a power of two up to {symbols // 2}, got {reach}")
         self.symbols = symbols
-        self.gain_bits = (symbols.bit_length() - 2 if scaled else 0, 0)
-        spread = float(torch.log(torch.tensor(symbols / 8))) if scaled else 0.0
+        unit = symbols // (2 * reach) if reach else symbols // 2
+        self.gain_bits = (unit.bit_length() - 1 if scaled else 0, 0)
+        spread = math.log(unit if reach else symbols / 8) if scaled else 0.0
         self.offsets = ((symbols - 1) / 2 if scaled else 0.0, spread)
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,6 +57,16 @@ class Normal:
         first = torch.special.log_ndtr((x + 0.5 - mean) * width)
         last = torch.special.log_ndtr((mean - x + 0.5) * width)
         return torch.where(x <= 0, first, torch.where(x >= self.symbols - 1, last, inside))
+
+    def log_density(self, params: Tensor, z: Tensor) -> Tensor:
+        """Of the continuous distribution that the bins cut up, at z (...) in bins: nats (...), relative to one bin."""
+        mean, log_scale = self._split(params)
+        return -0.5 * ((z - mean) * torch.exp(-log_scale)) ** 2 - log_scale - 0.5 * math.log(2 * math.pi)
+
+    def draw(self, params: Tensor, noise: Tensor) -> Tensor:
+        """mean + deviation * noise, continuous and differentiable, in bins: the reparameterised draw (...)."""
+        mean, log_scale = self._split(params)
+        return mean + log_scale.exp() * noise
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """params (..., 2) -> draws (...), int64."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from codelength.laws.space import Space
 from codelength.models.made import MADEConfig, build_made
+from codelength.models.vae import VAEConfig, build_vae
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Family:
 
 FAMILIES: dict[str, Family] = {
     "made": Family(MADEConfig, build_made),
+    "vae": Family(VAEConfig, build_vae),
 }
 
 

@@ -1,0 +1,171 @@
+"""The variational autoencoder against closed forms and enumeration."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from codelength.distributions import Normal
+from codelength.errors import RecipeError
+from codelength.laws.space import Space
+from codelength.models.vae import VAE, VAEConfig, build_vae
+
+
+def tiny(**changes: object) -> VAE:
+    config = VAEConfig(**{"latents": (2,), "hidden": (8,), "seed": 1, **changes})  # type: ignore[arg-type]
+    model = build_vae(config, Space((2, 2), 2))
+    with torch.no_grad():  # first outputs are small; let the latents matter
+        model.decoders[0][-1].weight.mul_(30.0)
+        model.encoders[0][-1].weight.mul_(10.0)
+    return model.eval()
+
+
+def items() -> Tensor:
+    return torch.tensor(np.array(list(np.ndindex(2, 2, 2, 2))).reshape(16, 2, 2))
+
+
+def evidence(model: VAE, x: Tensor, grid: int = 161) -> Tensor:
+    """log p(x) of a model of two latents, by the trapezoid rule over them: the slow, obvious way."""
+    unit = model.latent.symbols / 16
+    z = torch.linspace(-8, 8, grid, dtype=torch.float64)
+    pairs = torch.cartesian_prod(z, z)
+    log_prior = -0.5 * (pairs**2).sum(1) - math.log(2 * math.pi) + 2 * math.log(16 / (grid - 1))
+    params = model.decoders[0]((pairs * unit + model.latent.symbols / 2).float()).reshape(len(pairs), 4, 1)
+    out = []
+    for item in x:
+        fit = model.leaf.log_prob(params, item.reshape(1, -1).expand(len(pairs), -1)).sum(1)
+        out.append(torch.logsumexp(log_prior + fit.double(), 0))
+    return torch.stack(out)
+
+
+@torch.no_grad()
+def test_evidence_of_all_items_adds_up_to_one() -> None:
+    assert evidence(tiny(), items()).exp().sum().item() == pytest.approx(1.0, abs=1e-4)
+
+
+@torch.no_grad()
+def test_exponentiated_weights_have_the_evidence_as_their_mean() -> None:
+    model, x = tiny(), items()
+    weights = model.log_weights(x, 20000, torch.Generator().manual_seed(1)).exp().double()  # (k, n)
+    error = weights.std(0) / math.sqrt(len(weights))
+    assert ((weights.mean(0) - evidence(model, x).exp()).abs() < 4.5 * error + 1e-5).all()
+
+
+@torch.no_grad()
+def test_bound_on_the_grid_equals_the_continuous_bound() -> None:
+    """Bins of a fine grid cost nothing: their width cancels between prior and posterior."""
+    model, x = tiny(), items().repeat(2000, 1, 1)
+    binned = model.log_prob(x, torch.Generator().manual_seed(2)).double()
+    free = model.validation(x)["bound"].double()
+    error = math.sqrt(float(binned.var() + free.var()) / len(x))
+    assert abs(float(binned.mean() - free.mean())) < 4 * error
+
+
+@torch.no_grad()
+def test_bound_is_below_the_evidence_by_the_divergence_of_the_posterior() -> None:
+    model, x = tiny(), items()
+    bound = model.log_weights(x, 4000, torch.Generator().manual_seed(3)).double()
+    slack = 4 * bound.std(0) / math.sqrt(len(bound))
+    assert (bound.mean(0) <= evidence(model, x) + slack).all()
+
+
+def gradients(model: VAE, x: Tensor, seed: int, part: str) -> Tensor:
+    model.zero_grad()
+    model.loss(x, torch.Generator().manual_seed(seed)).backward()
+    chosen = getattr(model, part)
+    return torch.cat([p.grad.reshape(-1) for p in chosen.parameters() if p.grad is not None]).double()
+
+
+@pytest.mark.parametrize("part", ["encoders", "decoders"])
+def test_doubly_reparameterised_gradient_has_the_mean_of_the_plain_one(part: str) -> None:
+    """Both are unbiased for the gradient of the k-sample bound (Tucker et al. 2019)."""
+    x = items()
+    plain, doubly = tiny(samples=4), tiny(samples=4, gradient="doubly_reparameterised")
+    a = torch.stack([gradients(plain, x, seed, part) for seed in range(600)])
+    b = torch.stack([gradients(doubly, x, seed, part) for seed in range(600, 1200)])
+    error = ((a.var(0) + b.var(0)) / len(a)).sqrt()
+    assert (((a.mean(0) - b.mean(0)).abs()) < 5 * error + 1e-6).all()
+    assert a.mean(0).abs().max() > 5 * error.median()  # there is something to agree on
+
+
+def test_doubly_reparameterised_gradient_leaves_the_decoder_gradient_alone() -> None:
+    x = items()
+    a = gradients(tiny(samples=4), x, 7, "decoders")
+    b = gradients(tiny(samples=4, gradient="doubly_reparameterised"), x, 7, "decoders")
+    assert torch.allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+def test_value_of_the_loss_is_the_k_sample_bound_under_either_gradient() -> None:
+    x = items()
+    values = []
+    for gradient in ("plain", "doubly_reparameterised"):
+        model = tiny(samples=5, gradient=gradient)
+        values.append(float(model.loss(x, torch.Generator().manual_seed(5)).detach()))
+    weights = tiny().log_weights(x, 5, torch.Generator().manual_seed(5))
+    expected = math.log(5) - float(torch.logsumexp(weights, 0).mean().detach())
+    assert values == pytest.approx([expected, expected], rel=1e-5)
+
+
+def test_free_nats_hide_cheap_latents_and_warm_up_scales_their_cost() -> None:
+    x, seed = items(), 6
+    fit, costs, _ = tiny().terms(x, torch.Generator().manual_seed(seed))
+    cost = float(costs[0].mean().detach())
+    generous = tiny(free_nats=cost + 1.0)
+    expected = cost + 1.0 - float(fit.mean().detach())
+    assert float(generous.loss(x, torch.Generator().manual_seed(seed)).detach()) == pytest.approx(expected, rel=1e-5)
+    warming = tiny(warmup_steps=4).train()
+    first = float(warming.loss(x, torch.Generator().manual_seed(seed)).detach())
+    assert first == pytest.approx(cost / 4 - float(fit.mean().detach()), rel=1e-5)
+    assert int(warming.steps) == 1
+
+
+def test_latents_mean_the_same_at_every_precision() -> None:
+    """The same weights on a finer grid: the same decoder, the same bound up to the grid."""
+    coarse, fine = tiny(latent_bits=9), tiny(latent_bits=14)
+    fine.load_state_dict(coarse.state_dict())
+    x = items().repeat(500, 1, 1)
+    with torch.no_grad():
+        a, b = (model.validation(x)["bound"].mean() for model in (coarse, fine))
+    assert float(a) == pytest.approx(float(b), abs=0.01)
+
+
+def test_density_of_the_grid_integrates_to_one_and_its_bins_follow_it() -> None:
+    leaf = Normal(256, reach=8)
+    params = torch.tensor([[0.4, -0.3]])
+    z = torch.arange(256.0)
+    dense = leaf.log_density(params, z).exp()
+    assert float(dense.sum()) == pytest.approx(1.0, abs=1e-5)
+    assert torch.allclose(dense, leaf.log_prob(params, z).exp(), atol=1e-4)
+    standard = leaf.log_density(torch.zeros(1, 2), torch.tensor([127.5]))  # one deviation is 16 bins
+    assert float(standard) == pytest.approx(-math.log(16) - 0.5 * math.log(2 * math.pi), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"latents": ()},
+        {"latents": (1,)},
+        {"hidden": ()},
+        {"latent_bits": 4},
+        {"latent_bits": 17},
+        {"samples": 0},
+        {"gradient": "sideways"},
+        {"gradient": "doubly_reparameterised"},
+        {"gradient": "doubly_reparameterised", "samples": 2, "latents": (2, 2)},
+        {"free_nats": 1.0, "samples": 2},
+        {"leaf": "poisson"},
+        {"free_nats": -1.0},
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(RecipeError):
+        tiny(**changes)
+
+
+def test_images_of_any_size_are_refused() -> None:
+    with pytest.raises(RecipeError, match="one size"):
+        build_vae(VAEConfig(), Space((None, None), 2))
