@@ -16,7 +16,7 @@ from codelength.errors import EvaluationError, NotRepresentable, UsageError
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
 from codelength.likelihood.batches import batches
-from codelength.likelihood.estimate import Batch, estimate
+from codelength.likelihood.estimate import Batch, compare, estimate
 
 LOG_2 = math.log(2)
 
@@ -168,3 +168,69 @@ def test_batches_of_images_of_several_sizes_hold_every_image_once() -> None:
         for number, item in zip(batch.index, batch.items)
     ]
     assert sorted(found) == [(k, size, k) for k, size in enumerate(sizes)]
+
+
+class Drawn:
+    """A bound whose draws are given: log-weights (draws, n)."""
+
+    kind = "lower_bound"
+    arithmetic = "float"
+
+    def __init__(self, draws: np.ndarray) -> None:
+        self.draws = draws
+
+    def log_prob(self, items: np.ndarray, seed: int) -> np.ndarray:
+        return self.draws[seed][items[:, 0]]
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 400.0])
+def test_draws_that_stream_by_give_what_all_at_once_would(spread: float) -> None:
+    """In any order of magnitude: weights of exp(-2000) and exp(+400) beside each other."""
+    draws = np.random.default_rng(3).normal(-700, spread, size=(40, 7))
+    for estimator in ("elbo", "importance"):
+        result = estimate(Drawn(draws), column(7), estimator=estimator, samples=40)
+        if estimator == "elbo":
+            expected, variance = draws.mean(0), draws.var(0, ddof=1) / 40
+        else:
+            weights = np.exp(draws - draws.max(0))
+            expected = draws.max(0) + np.log(weights.mean(0))
+            variance = weights.var(0, ddof=1) / 40 / weights.mean(0) ** 2
+        np.testing.assert_allclose(result.item_nats, expected, rtol=1e-12)
+        assert result.mc_se == pytest.approx(math.sqrt(variance.sum()) / 7, rel=1e-6, abs=1e-6)
+
+
+def test_many_draws_take_no_more_memory_than_few() -> None:
+    import tracemalloc
+
+    def peak(samples: int) -> int:
+        tracemalloc.start()
+        estimate(Noisy(-3.0, 1.0), column(2000), estimator="importance", samples=samples)
+        top = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return top
+
+    few = peak(4)
+    assert peak(400) < 1.5 * few
+
+
+def test_a_paired_comparison_cancels_what_is_hard_for_both() -> None:
+    rng = np.random.default_rng(5)
+    hard = rng.normal(-90, 20, size=500)  # the same items are hard for both
+    gain = rng.normal(0.3, 0.5, size=500)
+    a, b = (estimate(Table(nats), column(500)) for nats in (hard + gain, hard))
+    result = compare(a, b)
+    assert result.nats == pytest.approx(gain.mean())
+    assert result.nats_se == pytest.approx(gain.std(ddof=1) / math.sqrt(500))
+    assert a.nats_se is not None and result.nats_se is not None and result.nats_se < a.nats_se / 20
+    assert result.wins == pytest.approx((gain > 0).mean())
+    assert result.mc_se == 0.0
+    back = compare(b, a)
+    assert (back.nats, back.nats_se) == (pytest.approx(-result.nats), pytest.approx(result.nats_se))
+
+
+def test_only_estimates_of_the_same_items_are_compared() -> None:
+    nats = np.linspace(-5, -1, 9)
+    a = estimate(Table(nats), column(9))
+    b = estimate(Table(nats), [Batch(np.arange(1, 9), np.arange(1, 9)[:, None])])
+    with pytest.raises(UsageError, match="same items"):
+        compare(a, b)

@@ -169,3 +169,15 @@ def test_configurations_that_make_no_sense_are_refused(changes: dict[str, object
 def test_images_of_any_size_are_refused() -> None:
     with pytest.raises(RecipeError, match="one size"):
         build_vae(VAEConfig(), Space((None, None), 2))
+
+
+@torch.no_grad()
+def test_log_weights_of_the_law_are_those_of_the_model() -> None:
+    """Drawn on the grid, one after another; the mean weight is the evidence again."""
+    model, x = tiny(), items()
+    law = model.law()
+    context = {"shape": (2, 2), "generator": torch.Generator().manual_seed(8)}
+    weights = law.log_weights(x, context, 3000)  # type: ignore[attr-defined]
+    assert weights.shape == (3000, 16)
+    error = weights.exp().std(0) / math.sqrt(3000)
+    assert ((weights.exp().mean(0) - evidence(model, x).exp()).abs() < 4.5 * error + 1e-5).all()

@@ -18,6 +18,9 @@ class _Numpy:
     def stack(self, columns: list[Any]) -> Any:
         return np.stack(columns, axis=1)
 
+    def rows(self, rows: list[Any]) -> Any:
+        return np.stack(rows)
+
     def logsumexp(self, joint: Any) -> Any:
         top = joint.max(1)
         return top + np.log(np.exp(joint - top[:, None]).sum(1))
@@ -45,6 +48,9 @@ class _Torch:
 
     def stack(self, columns: list[Any]) -> Any:
         return self.torch.stack(columns, dim=1)
+
+    def rows(self, rows: list[Any]) -> Any:
+        return self.torch.stack(rows)
 
     def logsumexp(self, joint: Any) -> Any:
         return self.torch.logsumexp(joint, 1)

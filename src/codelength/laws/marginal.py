@@ -44,6 +44,14 @@ class Marginal(Law):
             - self.posterior.log_prob(z, seen)
         )
 
+    def log_weights(self, x: Any, context: Context, count: int) -> Any:
+        """Log importance weights log p(x, z) - log q(z | x) of ``count`` draws of z from q: nats (count, n).
+
+        The log of their mean is a lower bound of log p(x) that tightens with ``count`` (Burda, Grosse, Salakhutdinov
+        2016, equation 8); an exact law gives rows that are all alike.
+        """
+        return library_of(x).rows([self.log_prob(x, context) for _ in range(count)])
+
     def sample(self, count: int, context: Context, generator: Any) -> Any:
         z = self.prior.sample(count, context, generator)
         return self.likelihood.sample(count, self._given(context, z), generator)

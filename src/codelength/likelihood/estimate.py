@@ -157,9 +157,12 @@ def estimate(
         if exact:
             values, variance = np.asarray(density.log_prob(batch.items, seed), np.float64), np.zeros(len(batch.items))
         else:
-            draws = np.stack([density.log_prob(batch.items, seed + k) for k in range(samples)])
-            _require_finite(draws, batch.index)
-            values, variance = (_elbo if estimator == "elbo" else _importance)(draws)
+            running = (_Elbo if estimator == "elbo" else _Importance)(len(batch.items))
+            for k in range(samples):
+                weights = np.asarray(density.log_prob(batch.items, seed + k), np.float64)
+                _require_finite(weights[None], batch.index)
+                running.add(weights)
+            values, variance = running.result()
         _require_finite(values[None], batch.index)
         index.append(np.asarray(batch.index))
         nats.append(values)
@@ -181,22 +184,54 @@ def estimate(
     )
 
 
-def _elbo(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of log-weights (K, n), and the variance of that mean; NaN for one draw."""
-    return draws.mean(0), _variance_of_mean(draws)
+class _Elbo:
+    """Mean of log-weights, one draw (n,) at a time in constant memory (Welford 1962)."""
+
+    def __init__(self, items: int) -> None:
+        self.count = 0
+        self.mean, self.squares = np.zeros(items), np.zeros(items)
+
+    def add(self, weights: np.ndarray) -> None:
+        self.count += 1
+        step = weights - self.mean
+        self.mean += step / self.count
+        self.squares += step * (weights - self.mean)
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """The mean (n,), and the variance of that mean; NaN for one draw."""
+        if self.count < 2:
+            return self.mean, np.full(len(self.mean), np.nan)
+        return self.mean, self.squares / (self.count - 1) / self.count
 
 
-def _importance(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log of the mean weight, and its variance to first order (the delta method)."""
-    top = draws.max(0)
-    weights = np.exp(draws - top)
-    mean = weights.mean(0)
-    return top + np.log(mean), _variance_of_mean(weights) / mean**2
+class _Importance:
+    """Log of the mean weight, one draw of log-weights (n,) at a time in constant memory.
 
+    Sums of weights and of their squares, in units of the largest weight so far.
+    """
 
-def _variance_of_mean(draws: np.ndarray) -> np.ndarray:
-    count = len(draws)
-    return draws.var(0, ddof=1) / count if count > 1 else np.full(draws.shape[1], np.nan)
+    def __init__(self, items: int) -> None:
+        self.count = 0
+        self.top = np.full(items, -np.inf)
+        self.total, self.squares = np.zeros(items), np.zeros(items)
+
+    def add(self, weights: np.ndarray) -> None:
+        self.count += 1
+        top = np.maximum(self.top, weights)
+        shrink, added = np.exp(self.top - top), np.exp(weights - top)
+        self.total = self.total * shrink + added
+        self.squares = self.squares * shrink**2 + added**2
+        self.top = top
+
+    def result(self) -> tuple[np.ndarray, np.ndarray]:
+        """The log of the mean (n,), and its variance to first order (the delta method); NaN for one draw."""
+        mean = self.total / self.count
+        values = self.top + np.log(mean)
+        if self.count < 2:
+            return values, np.full(len(mean), np.nan)
+        # Rounding may leave equal weights a variance just below zero.
+        variance = np.maximum(self.squares / self.count - mean**2, 0.0) / (self.count - 1)
+        return values, variance / mean**2
 
 
 def _require_finite(values: np.ndarray, index: np.ndarray) -> None:
@@ -229,3 +264,34 @@ def _summary(index: np.ndarray, nats: np.ndarray, variances: np.ndarray, dims: n
         item_index=index,
         **about,
     )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same items: ``nats`` is the mean of log p_a(x) - log p_b(x), positive where a is better.
+
+    nats_se: standard error of that mean over the items, None for fewer than two. What both models find hard cancels,
+    so it is usually far smaller than the errors of either. mc_se: the part of it that comes from draws, None where
+    that is not known. wins: share of items that a gives more probability.
+    """
+
+    nats: float
+    nats_se: float | None
+    mc_se: float | None
+    wins: float
+    items: int
+
+
+def compare(a: Estimate, b: Estimate) -> Comparison:
+    """Compare two estimates item by item. Raises UsageError where they are not of the same items."""
+    same = len(a.item_index) == len(b.item_index) and np.array_equal(a.item_index, b.item_index)
+    if not same or not np.array_equal(a.item_dims, b.item_dims):
+        raise UsageError(
+            f"expected two estimates of the same items, got {a.items:,} and {b.items:,} items that are not the same; "
+            "evaluate both models on one data set, with the same limit and seed"
+        )
+    gaps = a.item_nats - b.item_nats
+    n = len(gaps)
+    draws = None if a.mc_se is None or b.mc_se is None else math.hypot(a.mc_se, b.mc_se)
+    error = float(gaps.std(ddof=1)) / math.sqrt(n) if n > 1 else None
+    return Comparison(float(gaps.mean()), error, draws, float((gaps > 0).mean()), n)
