@@ -52,6 +52,8 @@ def test_changes_come_on_top():
         ("", "expected model"),
         ("model = 3", "expected model"),
         ('model = "made"\nmodle = 1', "unknown key 'modle' in here; did you mean 'model'"),
+        ('modle = "made"', "unknown key 'modle' in here; did you mean 'model'"),
+        ('model = "mad"\n[mad]\nhidden = [3]', "expected model to be one of"),
         ('model = "made"\n[made]\nhiden = [3]', "unknown key made.hiden in here; did you mean 'hidden'"),
         ('model = "made"\n[training]\nlearning-rate = 1.0', "did you mean 'learning_rate'"),
         ('model = "made"\n[training]\nzzz = 1.0', "known are"),
@@ -77,6 +79,10 @@ def test_what_is_wrong_is_named(text, message):
     ("change", "message"),
     [
         ("training.stps=3", "did you mean 'steps'"),
+        ("steps=abc", "unknown key 'steps' in here; did you mean 'training.steps'"),
+        ("hidden=3", "did you mean 'made.hidden'"),
+        ("stepz=3", "did you mean 'training.steps'"),
+        ("made.steps=3", "unknown key made.steps in here; did you mean 'training.steps'"),
         ("training.steps", "training.steps=100"),
         ("=3", "training.steps=100"),
         ("training.steps=many", "whole number"),
@@ -97,8 +103,16 @@ def test_unknown_recipes_are_named(tmp_path):
     with pytest.raises(RecipeError, match="did you mean 'made-digits'"):
         load_recipe("made-digit")
     (tmp_path / "picture").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RecipeError, match="file of a recipe"):
+    with pytest.raises(RecipeError, match="UTF-8, but its byte 0 is not"):
         load_recipe(tmp_path / "picture")
+    with pytest.raises(RecipeError, match=r"is a folder; give the name"):
+        load_recipe(tmp_path)
+    (tmp_path / "recipe.toml").write_text(TEXT, "utf-8")
+    with pytest.raises(RecipeError, match=r"is a folder; did you mean '.*recipe\.toml'"):
+        load_recipe(tmp_path)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(RecipeError, match="loop' cannot be read: "):
+        load_recipe(tmp_path / "loop")
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -18,6 +18,7 @@ import json
 import tomllib
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -105,18 +106,36 @@ def recipe_names() -> list[str]:
 def load_recipe(spec: str | Path, changes: list[str] | None = None) -> Recipe:
     """A recipe by name or from a file, with changes such as "training.steps=100" applied.
 
-    Raises RecipeError for an unknown recipe, unknown keys, and values of the wrong kind.
+    Raises RecipeError for an unknown recipe, a file that cannot be read, unknown keys, and values of the wrong kind.
     """
     names = recipe_names()
     if str(spec) in names:
         text = (resources.files("codelength") / "recipes" / f"{spec}.toml").read_text("utf-8")
     else:
-        try:
-            text = Path(spec).read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
-            hint = _suggestion(str(spec), names)
-            raise RecipeError(f"expected the name or the file of a recipe, got {str(spec)!r}{hint}") from None
+        text = _read(Path(spec), names)
     return parse_recipe(text, str(spec), changes)
+
+
+def _read(path: Path, names: list[str]) -> str:
+    """The text of a recipe's file; ``names`` are those it could have been instead."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"expected {str(path)!r} to be a recipe, which is text in UTF-8, but its byte {error.start} is not; "
+            f"save it as UTF-8, or give another file"
+        ) from None
+    except IsADirectoryError:
+        inner = path / "recipe.toml"
+        hint = f"did you mean {str(inner)!r}?" if inner.is_file() else "give the name or the file of a recipe"
+        raise RecipeError(f"expected the file of a recipe, but {str(path)!r} is a folder; {hint}") from None
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a null character
+        hint = _suggestion(str(path), names)
+        raise RecipeError(f"expected the name or the file of a recipe, got {str(path)!r}{hint}") from None
+    except OSError as error:
+        raise RecipeError(
+            f"the recipe {str(path)!r} cannot be read: {error.strerror or error}; make it readable, or give another"
+        ) from None
 
 
 def parse_recipe(text: str, where: str, changes: list[str] | None = None) -> Recipe:
@@ -128,18 +147,21 @@ def parse_recipe(text: str, where: str, changes: list[str] | None = None) -> Rec
     for change in changes or []:
         _apply(values, change)
     model = values.get("model")
+    # A misspelt key first: it may be why there is no model.
+    families = [model] if isinstance(model, str) and model in FAMILIES else list(FAMILIES)
+    sections = {**{name: FAMILIES[name].config for name in families}, "training": TrainingConfig}
+    known = ["model", "data", *sections]
+    for key in values:
+        if key not in known and key != model:
+            raise RecipeError(f"unknown key {key!r} in {where}{_suggestion(key, known, sections)}")
     if not isinstance(model, str) or model not in FAMILIES:
         hint = _suggestion(str(model), FAMILIES)
         raise RecipeError(f"expected model to be one of {', '.join(FAMILIES)} in {where}, got {model!r}{hint}")
-    known = ["model", "data", model, "training"]
-    for key in values:
-        if key not in known:
-            raise RecipeError(f"unknown key {key!r} in {where}{_suggestion(key, known)}")
     data = values.get("data", "")
     if not isinstance(data, str):
         raise RecipeError(f"expected data to be the name of a data set in {where}, got {data!r}")
-    section = _section(FAMILIES[model].config, values.get(model, {}), model, where)
-    return Recipe(model, section, data, _section(TrainingConfig, values.get("training", {}), "training", where))
+    section = _section(sections, values.get(model, {}), model, where)
+    return Recipe(model, section, data, _section(sections, values.get("training", {}), "training", where))
 
 
 def _apply(values: dict[str, Any], change: str) -> None:
@@ -159,15 +181,17 @@ def _apply(values: dict[str, Any], change: str) -> None:
     values[keys[-1]] = value
 
 
-def _section(kind: type, values: Any, name: str, where: str) -> Any:
-    """The dataclass `kind` from a table, every key known and every value of the field's type."""
+def _section(sections: dict[str, type], values: Any, name: str, where: str) -> Any:
+    """The dataclass of the section `name` from a table, every key known and every value of the field's type."""
+    kind = sections[name]
     if not isinstance(values, dict):
         raise RecipeError(f"expected {name} to be a section in {where}, got {values!r}")
     wanted = typing.get_type_hints(kind)
     given = {}
     for key, value in values.items():
         if key not in wanted:
-            raise RecipeError(f"unknown key {name}.{key} in {where}{_suggestion(key, wanted)}")
+            others = {other: sections[other] for other in sections if other != name}
+            raise RecipeError(f"unknown key {name}.{key} in {where}{_suggestion(key, wanted, others)}")
         given[key] = _typed(wanted[key], value, f"{name}.{key} in {where}")
     return kind(**given)
 
@@ -186,9 +210,19 @@ def _typed(kind: Any, value: Any, what: str) -> Any:
     return value
 
 
-def _suggestion(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(sorted(known))}"
+def _suggestion(word: str, known: Any, sections: Mapping[str, type] = types.MappingProxyType({})) -> str:
+    """What may have been meant by an unknown `word`: one of `known`, or `section.field` of one of `sections`."""
+    fields: dict[str, list[str]] = {}
+    for name, kind in sections.items():
+        for entry in dataclasses.fields(kind):
+            fields.setdefault(entry.name, []).append(f"{name}.{entry.name}")
+    # The same word in another section comes before similar words, and those known here before similar ones elsewhere.
+    exact = [word] if word in fields else []
+    for close in (exact, difflib.get_close_matches(word, list(known), 1), difflib.get_close_matches(word, fields, 1)):
+        if close:
+            meant = [close[0]] if close[0] in known else fields[close[0]]
+            return f"; did you mean {' or '.join(map(repr, meant))}?"
+    return f"; known are {', '.join(sorted(known))}"
 
 
 def _toml(value: Any) -> str:
