@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -40,6 +41,8 @@ _READ_ERRORS = (
 def read_npy(path: Path) -> np.ndarray:
     """The array in an ``.npy`` file; large ones are mapped, not loaded.  Raises DataError."""
     try:
+        with path.open("rb") as stream:
+            _check_size(stream, path.stat().st_size, str(path))
         if path.stat().st_size > _MAPPED_ABOVE:
             mapped = np.lib.format.open_memmap(path, mode="r")
             follows = path.stat().st_size - mapped.offset - mapped.nbytes
@@ -67,12 +70,31 @@ def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, np.nd
                 if name == member or name in arrays:
                     raise DataError(f"expected arrays of different names in {path}, got the member {member!r}")
                 with archive.open(member) as stream:
+                    _check_size(stream, archive.getinfo(member).file_size, f"the member {member!r} of {path}")
                     arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
                     if stream.read(1):
                         raise DataError(f"expected one array in the member {member!r} of {path}, got more")
     except _READ_ERRORS as error:
         raise DataError(_array_sentence(path, error)) from None
     return arrays
+
+
+def _check_size(stream: IO[bytes], size: int, what: str) -> None:
+    """Whether ``size`` bytes can hold the array whose header ``stream`` begins with, before memory is taken for it.
+
+    Leaves the stream at its beginning.  Raises DataError if they cannot, and what numpy raises for bad headers.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version in ((1, 0), (2, 0)):  # the third serves structures with names beyond Latin-1, which are no items
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+        expected, got = dtype.itemsize * math.prod(shape), size - stream.tell()
+        if got < expected and not dtype.hasobject:
+            raise DataError(
+                f"{what} cannot be read: expected {expected:,} bytes after its header, which states the shape {shape} "
+                f"of {dtype.name}, got {got:,}; it is cut short or its header is wrong, so write or fetch it again"
+            )
+    stream.seek(0)
 
 
 def _array_sentence(path: Path, error: BaseException) -> str:
@@ -82,6 +104,8 @@ def _array_sentence(path: Path, error: BaseException) -> str:
             f"store numbers instead, for example with array.astype(float)"
         )
     first = (str(error).splitlines() or [type(error).__name__])[0]
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory for the arrays of {path} ({first}); split the file into smaller ones"
     return f"expected an array file, but {path} cannot be read ({first}); check that it is complete"
 
 
