@@ -6,6 +6,11 @@ import os
 import sys
 
 from codelength.errors import UsageError
+from codelength.sizes import show_size
+
+#: Bytes below which `limit_memory` refuses. What training and freezing import late takes some 200 MiB alone, and
+#: libraries that run out of memory while they are loaded hang or abort rather than raise.
+LEAST_MEMORY = 512 * 2**20
 
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -43,18 +48,35 @@ def use_threads(count: int | None) -> None:
 def limit_memory(count: int | None) -> None:
     """Make allocations beyond ``count`` bytes (on top of what is held now) fail in this process.
 
-    Raises UsageError on systems that cannot.
+    None leaves everything as it is; so does a limit above one that the process has already. To be called when the
+    libraries in use are loaded. Raises UsageError as ``check_memory_limit`` does.
+    """
+    check_memory_limit(count)
+    if count is None:
+        return
+    import resource
+
+    with open("/proc/self/statm", encoding="ascii") as file:
+        held = int(file.read().split()[5]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if held + count <= sys.maxsize and (soft == resource.RLIM_INFINITY or held + count < soft):
+        resource.setrlimit(resource.RLIMIT_DATA, (held + count, hard))
+
+
+def check_memory_limit(count: int | None) -> None:
+    """Whether ``limit_memory`` can be kept, to be asked before anything is imported; None always can.
+
+    Raises UsageError for fewer than ``LEAST_MEMORY`` bytes, and on systems that cannot limit memory.
     """
     if count is None:
         return
     if not sys.platform.startswith("linux"):
         raise UsageError("--max-memory can be kept for this command on Linux only; leave it out")
-    import resource
-
-    with open("/proc/self/statm", encoding="ascii") as file:
-        held = int(file.read().split()[5]) * resource.getpagesize()
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (held + count, hard))
+    if count < LEAST_MEMORY:
+        raise UsageError(
+            f"expected --max-memory of at least {show_size(LEAST_MEMORY)} for training, got {show_size(count)}, which "
+            f"is too little for its libraries alone; give more, or leave it out"
+        )
 
 
 def use_device(name: str) -> None:

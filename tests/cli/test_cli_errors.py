@@ -56,6 +56,11 @@ def archive(pairs_file: Path, pair_data: Path, tmp_path: Path) -> Path:
         (["sample", "M", "--count", "1", "--out", "a.png", "--inpaint", "i.png"], "--mask"),
         (["sample", "M", "--count", "1", "--out", "a.png", "--shape", "9x9"], "no --shape"),
         (["compress", "D", "OUT", "--model", "M", "--max-memory", "much"], "size such as"),
+        (["evaluate", "M", "--data", "D", "--max-memory", "1K"], "more than the 1,024 of --max-memory"),
+        (
+            ["sample", "M", "--count", "9", "--out", "a.png", "--max-memory", "1K"],
+            "more than the 1,024 of --max-memory",
+        ),
         (["compress", "D", "OUT", "--model", "M", "--block", "0"], "at least one item"),
         (["compress", "D", "OUT", "--model", "M", "--layout", "hwc"], "layouts"),
         (["decompress", "A", "OUT", "--range", "1-2"], "range A:B"),
@@ -176,6 +181,14 @@ def test_limits(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert not (tmp_path / "out.npy").exists()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is kept on Linux only")
+@pytest.mark.parametrize("command", [["train", "made-digits"], ["demo"]])
+def test_too_little_memory_for_training(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = fails(capsys, 2, *command, "--out", tmp_path / "run", "--max-memory", "1K")
+    assert "at least 512.0 MiB for training, got 1,024 bytes, which is too little" in said
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EIO])
 def test_a_disk_that_refuses(
     number: int,
@@ -205,6 +218,7 @@ def test_a_disk_that_refuses(
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 1, "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), 1, "not enough memory"),
         (PermissionError(errno.EACCES, "Permission denied", "a.npy"), 1, "a.npy"),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, "codelength[train]"),
         (ZeroDivisionError("surprise"), 1, "internal error, ZeroDivisionError: surprise"),

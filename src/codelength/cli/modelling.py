@@ -11,7 +11,7 @@ from codelength.cli import options
 from codelength.cli.output import progress, say, warn, write_json
 from codelength.cli.run import INTERRUPTED
 from codelength.errors import CodelengthError, UsageError
-from codelength.machine import limit_memory
+from codelength.machine import check_memory_limit, limit_memory
 from codelength.report.text import show_estimate
 from codelength.sizes import show_size
 
@@ -52,6 +52,13 @@ def evaluate(
     loaded = api.as_data(data, layout=layout, trust_download=trust_download)
     frozen = api.load(model)
     total = len(loaded) if limit is None else min(limit, len(loaded))
+    if memory is not None and arithmetic != "float" and loaded.items is not None:
+        size = loaded.items.shape[1:]
+        need = frozen.memory_bytes(1, size) if frozen.space.admits(size) else 0
+        if need > memory:
+            raise UsageError(
+                f"evaluating one item needs about {need:,} bytes, more than the {memory:,} of --max-memory; give more"
+            )
     with progress("evaluating", total, quiet=quiet) as advance:
         result = api.evaluate(
             model if arithmetic == "float" else frozen,
@@ -127,7 +134,10 @@ def sample(
         size = options.image_shape(shape, frozen.space)
         need = frozen.memory_bytes(count, size)
         if memory is not None and need > memory:
-            raise UsageError(f"drawing {count} items needs about {need:,} bytes, more than --max-memory; draw fewer")
+            raise UsageError(
+                f"drawing {count} items needs about {need:,} bytes, more than the {memory:,} of --max-memory; "
+                f"draw fewer or give more"
+            )
         items = frozen.sample(count, seed=seed, shape=size)
     api.save_items(items, frozen.space, out)
     say(f"wrote {count} items to {out}", quiet=quiet)
@@ -163,9 +173,11 @@ def train(
     An interrupt saves the whole state; --resume continues as if nothing had happened. The test split is never read.
     """
     options.prepare("cpu", jobs)
-    limit_memory(options.size(max_memory))
+    memory = options.size(max_memory)
+    check_memory_limit(memory)
     from codelength import api
 
+    _limit_training(memory)
     run = api.train(
         recipe,
         data,
@@ -187,6 +199,14 @@ def train(
     say(f"{out / 'model.clm'}: {show_size(len(run.frozen.to_bytes()))}", quiet=quiet)
 
 
+def _limit_training(memory: int | None) -> None:
+    """Limit the memory of what is to come; the libraries of training are loaded first and do not count."""
+    if memory is not None:
+        import codelength.training.run  # noqa: F401
+
+        limit_memory(memory)
+
+
 def demo(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to leave everything.")] = Path("out/demo"),
     json: options.Json = None,
@@ -199,9 +219,12 @@ def demo(
 
     The file is decoded by a process that holds nothing else; another process compares every pixel.
     """
+    memory = options.size(max_memory)
+    check_memory_limit(memory)
     options.prepare(device, jobs)
-    limit_memory(options.size(max_memory))
     from codelength.demo import demo as run_demo
+
+    _limit_training(memory)
 
     def answer(text: str) -> None:
         say(text, quiet=quiet or str(json) == "-")

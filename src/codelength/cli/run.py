@@ -73,7 +73,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in _EXTRAS:
         name = (error.name or "").split(".")[0]
         return 1, f"this needs {name}, which is not installed; pip install 'codelength[{_EXTRAS[name]}]'"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _is_out_of_memory(error):
         return 1, "there is not enough memory for this; use smaller blocks, fewer items or a larger --max-memory"
     if isinstance(error, OSError):
         return 1, _system(error)
@@ -84,6 +84,12 @@ def explain(error: BaseException) -> tuple[int, str]:
         f"internal error, {type(error).__name__}: {first}; run again with CODELENGTH_TRACEBACK=1 to see where, "
         f"and report it"
     )
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is how torch says so: known by name and words, since torch need not be there."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return "OutOfMemoryError" in names or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
 
 
 def _usage(error: Any, message: str) -> str:
