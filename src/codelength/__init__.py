@@ -36,20 +36,24 @@ if TYPE_CHECKING:
     from codelength.errors import CodelengthError
     from codelength.laws.frozen import FrozenModel
     from codelength.laws.space import Space
-    from codelength.likelihood.estimate import Estimate
+    from codelength.likelihood.estimate import Comparison, Estimate, compare
 
 _HOMES = {
     "CodelengthError": "codelength.errors",
+    "Comparison": "codelength.likelihood.estimate",
     "Estimate": "codelength.likelihood.estimate",
+    "compare": "codelength.likelihood.estimate",
     "FrozenModel": "codelength.laws.frozen",
     "Space": "codelength.laws.space",
 }
 
 __all__ = [
     "CodelengthError",
+    "Comparison",
     "Estimate",
     "FrozenModel",
     "Space",
+    "compare",
     "compress",
     "datasets",
     "decompress",

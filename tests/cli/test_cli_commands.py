@@ -53,6 +53,22 @@ def test_evaluate(pairs_file: Path, pair_data: Path, tmp_path: Path, capsys: pyt
     assert f"{figures['bits_per_dim']:.4f} ± " in capsys.readouterr().out
 
 
+def test_evaluate_against_another_model(
+    pairs_file: Path, pair_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--data", pair_data, "--limit", 80, "--seed", 2, "--json", tmp_path / "e.json")
+    run("evaluate", pairs_file, "--against", "made-digits", *options)
+    figures, shown = read(tmp_path / "e.json"), capsys.readouterr().out
+    theirs = figures["against"]
+    assert theirs["difference"] == pytest.approx(figures["nats"] - theirs["nats"])
+    assert theirs["difference"] > 0 and theirs["wins"] > 0.9  # the data was drawn from the first model
+    assert 0 < theirs["difference_se"] < theirs["difference"] and theirs["difference_mc_se"] == 0
+    assert f"{theirs['difference']:+.4f} ± {theirs['difference_se']:.4f} nats per item against it" in shown
+    run("evaluate", pairs_file, "--against", pairs_file, *options)
+    itself = read(tmp_path / "e.json")["against"]
+    assert (itself["difference"], itself["difference_se"], itself["wins"]) == (0.0, 0.0, 0.0)
+
+
 def test_json_on_standard_output_stands_alone(
     pairs_file: Path, pair_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,12 @@ from codelength.cli.output import progress, say, warn, write_json
 from codelength.cli.run import INTERRUPTED
 from codelength.errors import CodelengthError, UsageError
 from codelength.machine import check_memory_limit, limit_memory
-from codelength.report.text import show_estimate
+from codelength.report.text import show_comparison, show_estimate
 from codelength.sizes import show_size
+
+if TYPE_CHECKING:
+    from codelength.laws.frozen import FrozenModel
+    from codelength.likelihood.estimate import Estimate
 
 
 def evaluate(
@@ -33,6 +37,9 @@ def evaluate(
     per_item: Annotated[
         Path | None, typer.Option("--per-item", metavar="FILE", help="Write figures per item, .npy or .csv.")
     ] = None,
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="MODEL", help="Compare with another model, item by item.")
+    ] = None,
     seed: options.Seed = 0,
     layout: options.Layout = None,
     trust_download: options.Trust = False,
@@ -48,39 +55,65 @@ def evaluate(
     if per_item is not None and per_item.suffix not in (".npy", ".csv"):
         raise UsageError(f"expected a name that ends in .npy or .csv for figures per item, got {per_item}")
     from codelength import api
+    from codelength.likelihood.estimate import compare
 
     loaded = api.as_data(data, layout=layout, trust_download=trust_download)
-    frozen = api.load(model)
     total = len(loaded) if limit is None else min(limit, len(loaded))
-    if memory is not None and arithmetic != "float" and loaded.items is not None:
-        size = loaded.items.shape[1:]
-        need = frozen.memory_bytes(1, size) if frozen.space.admits(size) else 0
-        if need > memory:
-            raise UsageError(
-                f"evaluating one item needs about {need:,} bytes, more than the {memory:,} of --max-memory; give more"
+
+    def one(name: str) -> tuple[FrozenModel, Estimate]:
+        frozen = api.load(name)
+        if memory is not None and arithmetic != "float" and loaded.items is not None:
+            size = loaded.items.shape[1:]
+            need = frozen.memory_bytes(1, size) if frozen.space.admits(size) else 0
+            if need > memory:
+                raise UsageError(
+                    f"evaluating one item needs about {need:,} bytes, more than the {memory:,} of --max-memory; "
+                    "give more"
+                )
+        with progress("evaluating", total, quiet=quiet) as advance:
+            return frozen, api.evaluate(
+                name if arithmetic == "float" else frozen,
+                loaded,
+                estimator=estimator,
+                samples=samples,
+                arithmetic=arithmetic,
+                limit=limit,
+                seed=seed,
+                device=device,
+                max_memory=memory,
+                progress=advance,
             )
-    with progress("evaluating", total, quiet=quiet) as advance:
-        result = api.evaluate(
-            model if arithmetic == "float" else frozen,
-            loaded,
-            estimator=estimator,
-            samples=samples,
-            arithmetic=arithmetic,
-            limit=limit,
-            seed=seed,
-            device=device,
-            max_memory=memory,
-            progress=advance,
-        )
+
+    frozen, result = one(model)
+    comparison = {}
+    if against is not None:
+        other, theirs = one(against)
+        gap = compare(result, theirs)
+        comparison = {
+            "against": {
+                "model": against,
+                "model_sha256": other.sha256,
+                "nats": theirs.nats,
+                "nats_se": theirs.nats_se,
+                "kind": theirs.kind,
+                "difference": gap.nats,
+                "difference_se": gap.nats_se,
+                "difference_mc_se": gap.mc_se,
+                "wins": gap.wins,
+            }
+        }
     figures = {
         "model": model,
         "data": data,
         **result.to_json(),
+        **comparison,
         "model_sha256": frozen.sha256,
         "data_sha256": loaded.sha256,
         **api.about("evaluate", seed),
     }
     say(show_estimate(data, result), quiet=quiet or str(json) == "-")
+    if against is not None:
+        say(show_comparison(against, theirs, gap), quiet=quiet or str(json) == "-")
     if per_item is not None:
         result.save_items(per_item)
     write_json(json, figures)

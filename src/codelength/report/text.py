@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from codelength.sizes import show_size
 
 if TYPE_CHECKING:
-    from codelength.likelihood.estimate import Estimate
+    from codelength.likelihood.estimate import Comparison, Estimate
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -35,6 +35,15 @@ def show_estimate(data: str, result: Estimate) -> str:
         lines.append(f"{result.estimator} with {result.samples} samples per item{error}")
     lines.append(f"data: {data}, preprocessing: {result.preprocessing}")
     return "\n".join(lines)
+
+
+def show_comparison(other: str, theirs: Estimate, gap: Comparison) -> str:
+    """Two lines about another model on the same items."""
+    error = "" if gap.nats_se is None else f" ± {gap.nats_se:.4f}"
+    return (
+        f"{other}: {theirs}\n{gap.nats:+.4f}{error} nats per item against it, item by item; more probable for "
+        f"{gap.wins:.1%} of the items"
+    )
 
 
 def show_archive(figures: dict[str, Any]) -> str:
