@@ -5,7 +5,7 @@
 Ten tasks, some of which wait for others, take exponential times; the project ends with the last task. With every task
 at its mean that takes 15 days, so an overrun of 70 is a matter of a few in 100,000. Plain Monte Carlo hardly ever sees
 one. Importance sampling draws longer durations, under which overruns are common, and weights each draw by how much
-likelier it was under the true law than under the one it came from. The example is after Owen, "Monte Carlo theory,
+likelier it was under the true law than under the one it came from. The task is like one in Owen, "Monte Carlo theory,
 methods and examples" (2013), chapter 9.
 
 The same happens to a model with latent variables: drawn from the prior, hardly any latent explains a given image, and

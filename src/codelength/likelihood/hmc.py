@@ -112,7 +112,8 @@ def adapt(
     """Positions and step sizes after ``transitions`` of dual averaging per chain (Hoffman and Gelman 2014, equation 6).
 
     While step sizes depend on the past, f is not invariant: what is drawn here is for warming up only.
-    After fewer than some hundred transitions the averaged step is smaller, and accepts more often, than ``target``.
+    The averaged step is usually somewhat smaller, and accepts more often, than ``target``: acceptance falls steeply
+    near the largest stable step, and the average leans to the safe side of it.
     """
     centre = torch.log(10 * step_sizes)
     shortfall = torch.zeros_like(step_sizes)
