@@ -1,0 +1,181 @@
+"""Annealed importance sampling (Neal 2001) of log p(x), and its two-sided form on simulated data.
+
+Chains go from a density that can be drawn from, f_0 (the prior, or an approximate posterior), to the joint
+f_1(z) = p(x, z) along the geometric path log f_b = (1 - b) log f_0 + b log f_1, one Hamiltonian transition at each
+temperature (Wu, Burda, Salakhutdinov, Grosse 2017, section 2.3). The mean weight is p(x) without bias, so its
+logarithm is a stochastic lower bound. Chains that start from an exact draw of the posterior, which is known for data
+drawn from the model itself, run backwards and bound log p(x) from above (Grosse, Ghahramani, Adams 2015): bidirectional
+Monte Carlo.
+
+Step sizes are adapted in a pilot run of its own and then frozen: adapted along the way, transitions would not leave
+their densities invariant and the bounds would not hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codelength.errors import EvaluationError, UsageError
+from codelength.likelihood.hmc import LogDensity, transition
+
+#: Pilot chains change their steps by so much (in logarithm) for a transition accepted wholly instead of never.
+PILOT_RATE = 0.3
+
+
+@dataclass(frozen=True)
+class AnnealedResult:
+    """nats (n,) float64: log of the mean weight over chains (forward), or minus the log of the mean inverse weight
+    (backward). se (n,): its standard error over chains to first order (the delta method), NaN for one chain.
+
+    log_weights (chains, n): estimates of log p(x) of each chain. acceptance (T, n): mean over chains at each
+    temperature. kind: "lower_bound", or "upper_bound" for backward chains (in expectation, both).
+    """
+
+    nats: np.ndarray
+    se: np.ndarray
+    log_weights: np.ndarray
+    acceptance: np.ndarray
+    kind: str
+
+
+@dataclass(frozen=True)
+class Path:
+    """Temperatures 0 = b_0 < .. < b_T = 1 (T + 1,) and the step sizes (T, n) of the transitions at b_1 .. b_T."""
+
+    temperatures: Tensor
+    step_sizes: Tensor
+    steps: int
+
+
+def sigmoid_temperatures(count: int, spread: float = 4.0) -> Tensor:
+    """``count`` + 1 temperatures from 0 to 1, closest at both ends: the scaled sigmoid of Wu et al. 2017, section 4."""
+    if count < 1:
+        raise UsageError(f"expected at least one temperature above 0, got {count}")
+    raw = torch.sigmoid(torch.linspace(-spread, spread, count + 1, dtype=torch.float64))
+    out = (raw - raw[0]) / (raw[-1] - raw[0])
+    out[0], out[-1] = 0.0, 1.0
+    return out
+
+
+def pilot(
+    log_joint: LogDensity,
+    start: Any,
+    temperatures: Tensor,
+    generator: torch.Generator,
+    *,
+    chains: int = 8,
+    steps: int = 10,
+    step_size: float = 0.1,
+    target: float = 0.65,
+    rounds: int = 2,
+) -> Path:
+    """Step sizes for the transitions at every temperature, from chains that are then thrown away.
+
+    log_joint: log p(x, z), z (chains, n, d) -> nats (chains, n). start: with ``sample(generator, k)`` (k, n, d) and
+    ``log_prob(z)`` (k, n), as the proposals of ``likelihood.importance``. steps: of the leapfrog. target: acceptance.
+    The path is walked ``rounds`` times, each item with step sizes of its own; the last walk is kept.
+    """
+    _positive(chains=chains, steps=steps, rounds=rounds)
+    log_size: Tensor | None = None
+    sizes: list[Tensor] = []
+    for _ in range(rounds):
+        z = start.sample(generator, chains)
+        log_size = z.new_full(z.shape[1:2], math.log(step_size)) if log_size is None else log_size
+        sizes = []
+        for b in temperatures[1:].tolist():
+            step = transition(_between(log_joint, start, b), z, log_size.exp().expand(len(z), -1), steps, generator)
+            z = step.positions
+            sizes.append(log_size.exp())
+            log_size = log_size + PILOT_RATE * (step.acceptance.mean(0) - target)
+        log_size = sizes[0].log()  # the next walk begins where the path does
+    return Path(temperatures, torch.stack(sizes), steps)
+
+
+def annealed(log_joint: LogDensity, start: Any, path: Path, chains: int, generator: torch.Generator) -> AnnealedResult:
+    """Forward chains from ``start`` to the joint: p(x) without bias, whose logarithm is a lower bound of log p(x).
+
+    Raises EvaluationError for a log-weight that is NaN or infinite, UsageError for no chains.
+    """
+    _positive(chains=chains)
+    z = start.sample(generator, chains)
+    weights, acceptance = z.new_zeros(z.shape[:2], dtype=torch.float64), []
+    b = path.temperatures.tolist()
+    for t in range(1, len(b)):
+        weights += (b[t] - b[t - 1]) * _gap(log_joint, start, z)
+        if t + 1 < len(b):  # a transition at the last temperature would change no weight
+            sizes = path.step_sizes[t - 1].expand(chains, -1)
+            step = transition(_between(log_joint, start, b[t]), z, sizes, path.steps, generator)
+            z = step.positions
+            acceptance.append(step.acceptance.mean(0))
+    return _result(weights, acceptance, 1.0)
+
+
+def annealed_backwards(
+    log_joint: LogDensity, start: Any, path: Path, chains: int, posterior: Tensor, generator: torch.Generator
+) -> AnnealedResult:
+    """Backward chains from an exact draw of the posterior (n, d): the logarithm is an upper bound of log p(x).
+
+    posterior: the latents that the items were simulated with. All chains of an item start there; a first transition
+    at temperature 1 sets them apart.
+
+    Raises EvaluationError for a log-weight that is NaN or infinite, UsageError for no chains.
+    """
+    _positive(chains=chains)
+    z = posterior.expand(chains, *posterior.shape)
+    weights, acceptance = z.new_zeros(z.shape[:2], dtype=torch.float64), []
+    b = path.temperatures.tolist()
+    for t in range(len(b) - 1, 0, -1):
+        sizes = path.step_sizes[t - 1].expand(chains, -1)
+        step = transition(_between(log_joint, start, b[t]), z, sizes, path.steps, generator)
+        z = step.positions
+        acceptance.append(step.acceptance.mean(0))
+        weights += (b[t] - b[t - 1]) * _gap(log_joint, start, z)
+    return _result(weights, acceptance[::-1], -1.0)
+
+
+def _between(log_joint: LogDensity, start: Any, b: float) -> Callable[[Tensor], Tensor]:
+    return lambda z: (1 - b) * start.log_prob(z) + b * log_joint(z)
+
+
+@torch.no_grad()
+def _gap(log_joint: LogDensity, start: Any, z: Tensor) -> Tensor:
+    return (log_joint(z) - start.log_prob(z)).double()
+
+
+def _result(weights: Tensor, acceptance: list[Tensor], sign: float) -> AnnealedResult:
+    bad = ~torch.isfinite(weights)
+    if bool(bad.any()):
+        raise EvaluationError(
+            f"expected finite log-weights, got {float(weights[bad][0])} in {int(bad.sum())} of {bad.numel()} chains; "
+            "check the densities, or take more temperatures"
+        )
+    chains = len(weights)
+    signed = sign * weights
+    top = signed.amax(0)
+    shares = torch.exp(signed - top)
+    mean = shares.mean(0)
+    if chains > 1:
+        se = shares.std(0) / math.sqrt(chains) / mean
+    else:
+        se = torch.full_like(mean, torch.nan)
+    rates = torch.stack(acceptance) if acceptance else weights.new_zeros(0, weights.shape[1])
+    return AnnealedResult(
+        (sign * (top + mean.log())).cpu().numpy(),
+        se.cpu().numpy(),
+        weights.cpu().numpy(),
+        rates.cpu().numpy(),
+        "lower_bound" if sign > 0 else "upper_bound",
+    )
+
+
+def _positive(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise UsageError(f"expected at least 1 for {name}, got {count}")

@@ -1,0 +1,104 @@
+"""Annealed importance sampling against evidence in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from gaussian_models import LinearGaussian
+
+from codelength.errors import EvaluationError, UsageError
+from codelength.likelihood.annealed import Path, annealed, annealed_backwards, pilot, sigmoid_temperatures
+from codelength.likelihood.importance import Posterior, Prior
+
+
+def rng(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def prior_of(model: LinearGaussian) -> Prior:
+    return Prior(model.n, model.d, dtype=torch.float64)
+
+
+def test_temperatures_go_from_zero_to_one_and_are_closest_at_the_ends() -> None:
+    b = sigmoid_temperatures(50)
+    gaps = b.diff()
+    assert (float(b[0]), float(b[-1]), len(b)) == (0.0, 1.0, 51)
+    assert bool((gaps > 0).all())
+    assert float(gaps[0]) < float(gaps[25]) / 4 and float(gaps[-1]) < float(gaps[25]) / 4
+
+
+@pytest.mark.parametrize("begin", ["prior", "posterior"])
+def test_forward_chains_agree_with_the_evidence(begin: str) -> None:
+    model = LinearGaussian(n=6, seed=3)
+    rough = Posterior(model.mean + 0.2, 1.3 * model.marginal_scale())
+    start = prior_of(model) if begin == "prior" else rough
+    path = pilot(model.log_joint, start, sigmoid_temperatures(60), rng(1))
+    result = annealed(model.log_joint, start, path, 64, rng(2))
+    truth = model.log_evidence().numpy()
+    assert result.kind == "lower_bound" and result.log_weights.shape == (64, 6)
+    assert (np.abs(result.nats - truth) < 4.5 * result.se + 1e-6).all()
+    assert result.se.max() < 0.2
+    assert 0.4 < result.acceptance[5:].mean() < 0.95
+
+
+def test_weights_have_the_evidence_as_their_mean_even_along_a_coarse_path() -> None:
+    """Unbiased for p(x), not for its logarithm: four temperatures, many chains, ill-adapted steps."""
+    model = LinearGaussian(n=3, sigma=1.5, seed=4)
+    start = prior_of(model)
+    path = Path(sigmoid_temperatures(4), torch.full((4, 3), 0.2, dtype=torch.float64), 3)
+    result = annealed(model.log_joint, start, path, 40000, rng(5))
+    truth = model.log_evidence().numpy()
+    ratios = np.exp(result.log_weights - truth)
+    error = ratios.std(0, ddof=1) / np.sqrt(len(ratios))
+    assert (np.abs(ratios.mean(0) - 1) < 4.5 * error).all()
+    assert error.max() < 0.1
+    slack = 4 * result.log_weights.std(0) / np.sqrt(len(ratios))
+    assert (result.log_weights.mean(0) < truth - slack).all()  # and a single chain is a bound from below
+
+
+def test_the_sandwich_closes_on_simulated_data() -> None:
+    model = LinearGaussian(n=8, seed=6)
+    start = prior_of(model)
+    truth = float(model.log_evidence().mean())
+    widths = []
+    for count, chains in ((5, 1), (100, 1), (100, 16)):
+        path = pilot(model.log_joint, start, sigmoid_temperatures(count), rng(7), steps=5)
+        below = annealed(model.log_joint, start, path, chains, rng(8))
+        above = annealed_backwards(model.log_joint, start, path, chains, model.latents, rng(9))
+        assert below.nats.mean() < truth < above.nats.mean()
+        widths.append(above.nats.mean() - below.nats.mean())
+    assert 0 < widths[1] < widths[0] / 4
+    assert 0 < widths[2] < 0.35
+
+
+def test_backward_weights_have_the_inverse_evidence_as_their_mean() -> None:
+    """E[1 / w] = 1 / p(x) over exact posterior draws: here drawn anew from the known posterior for every chain."""
+    model = LinearGaussian(n=1, sigma=1.5, seed=10)
+    draws = 20000
+    posterior = torch.distributions.MultivariateNormal(model.mean[0], model.covariance)
+    torch.manual_seed(11)
+    z = posterior.sample((draws,))  # (draws, d): as many items, all alike
+
+    def log_joint(z: torch.Tensor) -> torch.Tensor:
+        return model.log_joint(z.unsqueeze(-2))[..., 0]
+
+    path = Path(sigmoid_temperatures(4), torch.full((4, draws), 0.2, dtype=torch.float64), 3)
+    result = annealed_backwards(log_joint, Prior(draws, model.d, dtype=torch.float64), path, 1, z, rng(12))
+    assert result.kind == "upper_bound"
+    truth = float(model.log_evidence()[0])
+    ratios = np.exp(truth - result.log_weights[0])
+    error = ratios.std(ddof=1) / np.sqrt(draws)
+    assert abs(ratios.mean() - 1) < 4.5 * error < 0.45
+    assert result.log_weights.mean() > truth
+
+
+def test_nan_and_no_chains_are_errors() -> None:
+    model = LinearGaussian()
+    path = Path(sigmoid_temperatures(1), torch.full((1, model.n), 0.1, dtype=torch.float64), 2)
+    with pytest.raises(EvaluationError, match="finite log-weights"):
+        annealed(lambda z: model.log_joint(z) * torch.nan, prior_of(model), path, 2, rng(0))
+    with pytest.raises(UsageError, match="chains"):
+        annealed(model.log_joint, prior_of(model), path, 0, rng(0))
+    with pytest.raises(UsageError, match="temperature"):
+        sigmoid_temperatures(0)
