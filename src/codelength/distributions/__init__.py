@@ -20,8 +20,26 @@ from codelength.distributions.bernoulli import Bernoulli
 from codelength.distributions.categorical import Categorical
 from codelength.distributions.logistic_mixture import LogisticMixture
 from codelength.distributions.normal import Normal
+from codelength.errors import RecipeError
 
-__all__ = ["Bernoulli", "Categorical", "LogisticMixture", "Normal", "leaf_of"]
+__all__ = ["Bernoulli", "Categorical", "LogisticMixture", "Normal", "leaf_of", "named_leaf"]
+
+
+def named_leaf(name: str, symbols: int, components: int) -> Any:
+    """The torch leaf of data that a recipe names; "" for bernoulli on two symbols and categorical on more.
+
+    components: of a logistic mixture. Raises RecipeError for an unknown name, or one that does not fit the symbols.
+    """
+    name = name or ("bernoulli" if symbols == 2 else "categorical")
+    if name == "bernoulli":
+        if symbols != 2:
+            raise RecipeError(f"leaf = 'bernoulli' is for two symbols, the data has {symbols}; try 'categorical'")
+        return Bernoulli()
+    if name == "categorical":
+        return Categorical(symbols)
+    if name == "logistic_mixture":
+        return LogisticMixture(symbols, components)
+    raise RecipeError(f"expected leaf = 'bernoulli', 'categorical' or 'logistic_mixture', got {name!r}")
 
 
 def leaf_of(leaf: Leaf) -> Any:

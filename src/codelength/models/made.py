@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from codelength.distributions import Bernoulli, Categorical, LogisticMixture
+from codelength.distributions import named_leaf
 from codelength.errors import RecipeError
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
@@ -245,7 +245,7 @@ def build_made(config: MADEConfig, space: Space, frequencies: np.ndarray | None 
     dims = space.dims
     shares = np.full((dims, space.symbols), 1.0) if frequencies is None else np.asarray(frequencies, np.float64)
     shares = shares / shares.sum(1, keepdims=True)
-    leaf = make_leaf(config, space.symbols)
+    leaf = named_leaf(config.leaf, space.symbols, config.components)
     rng = np.random.default_rng(config.seed)
     torch_rng = torch.Generator().manual_seed(config.seed)
     shared = config.orders == "symmetries"
@@ -287,20 +287,6 @@ def build_made(config: MADEConfig, space: Space, frequencies: np.ndarray | None 
         share_parameters(first, network)
         practice = Practice(network, config.hidden, config.orders == "random")
     return MADE(space, leaf, orders, networks, labels=config.labels, practice=practice)
-
-
-def make_leaf(config: MADEConfig, symbols: int) -> Any:
-    """The distribution of one element. Raises RecipeError for an unknown name."""
-    name = config.leaf or ("bernoulli" if symbols == 2 else "categorical")
-    if name == "bernoulli":
-        if symbols != 2:
-            raise RecipeError(f"leaf = 'bernoulli' is for two symbols, the data has {symbols}; try 'categorical'")
-        return Bernoulli()
-    if name == "categorical":
-        return Categorical(symbols)
-    if name == "logistic_mixture":
-        return LogisticMixture(symbols, config.components)
-    raise RecipeError(f"expected leaf = 'bernoulli', 'categorical' or 'logistic_mixture', got {name!r}")
 
 
 def share_parameters(source: nn.Module, target: nn.Module) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from codelength.distributions import Bernoulli, Categorical, LogisticMixture, Normal
+from codelength.distributions import Normal, named_leaf
 from codelength.errors import RecipeError
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
@@ -203,7 +203,7 @@ def build_vae(config: VAEConfig, space: Space, frequencies: np.ndarray | None = 
     """
     _check(config, space)
     shares = np.full((space.dims, space.symbols), 1.0) if frequencies is None else np.asarray(frequencies, np.float64)
-    leaf = _leaf(config, space.symbols)
+    leaf = named_leaf(config.leaf, space.symbols, config.components)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoders: list[nn.Module] = []
@@ -243,19 +243,6 @@ def _data_scale(symbols: int) -> nn.Module:
     """Zeros and ones are fine as they are; larger alphabets are brought to about -1 .. 1."""
     bits = (symbols - 1).bit_length() - 1
     return nn.Identity() if symbols == 2 else InputScale(1 << bits, bits)
-
-
-def _leaf(config: VAEConfig, symbols: int) -> Any:
-    name = config.leaf or ("bernoulli" if symbols == 2 else "categorical")
-    if name == "bernoulli":
-        if symbols != 2:
-            raise RecipeError(f"leaf = 'bernoulli' is for two symbols, the data has {symbols}; try 'categorical'")
-        return Bernoulli()
-    if name == "categorical":
-        return Categorical(symbols)
-    if name == "logistic_mixture":
-        return LogisticMixture(symbols, config.components)
-    raise RecipeError(f"expected leaf = 'bernoulli', 'categorical' or 'logistic_mixture', got {name!r}")
 
 
 def _check(config: VAEConfig, space: Space) -> None:
