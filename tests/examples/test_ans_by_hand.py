@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import random
@@ -13,17 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_modules import EXAMPLES, load_example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codelength.errors import NotRepresentable, StackExhausted
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "ans_by_hand.py"
-_spec = importlib.util.spec_from_file_location("ans_by_hand", EXAMPLE)
-assert _spec and _spec.loader
-ans = importlib.util.module_from_spec(_spec)
-sys.modules["ans_by_hand"] = ans
-_spec.loader.exec_module(ans)
+EXAMPLE = EXAMPLES / "ans_by_hand.py"
+ans = load_example("ans_by_hand")
 
 LOG2_E = math.log2(math.e)
 QUICK = settings(max_examples=60, deadline=None, derandomize=True)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from example_modules import EXAMPLES, load_example
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "rare_event.py"
-_spec = importlib.util.spec_from_file_location("rare_event", EXAMPLE)
-assert _spec and _spec.loader
-rare = importlib.util.module_from_spec(_spec)
-sys.modules["rare_event"] = rare
-_spec.loader.exec_module(rare)
+EXAMPLE = EXAMPLES / "rare_event.py"
+rare = load_example("rare_event")
 
 
 def test_the_project_takes_fifteen_days_along_its_critical_path() -> None:
