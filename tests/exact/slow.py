@@ -134,6 +134,11 @@ def apply(o: Any, values: list[Value], seen: list[list[int]], tensors: Any) -> t
         new = d[o["start"] : o["stop"]]
     elif kind == "reshape":
         y, new = (tuple(o["shape"]), x[1]), [0] * o["shape"][0]
+    elif kind == "permute":
+        axes = o["axes"]
+        sizes = tuple(x[0][axis] for axis in axes)
+        y = make(sizes, lambda *places: at(x, *[places[axes.index(k)] for k in range(len(axes))]))
+        new = [0] * sizes[0]
     elif kind == "upsample":
         f, zeros = o["factor"], o.get("zeros", False)
         c, h, w_ = x[0]

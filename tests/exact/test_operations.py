@@ -133,6 +133,7 @@ def test_operations_on_images_and_indices(seed):
         {"op": "upsample", "x": 0, "factor": factor},
         {"op": "upsample", "x": 0, "factor": factor, "zeros": True},
         {"op": "depth_to_space", "x": 0, "factor": factor},
+        {"op": "permute", "x": 0, "axes": rng.permutation(3).tolist()},
         {"op": "spread", "x": 1, "like": 0},
         {"op": "embed", "x": 2, "table": "t"},
         {"op": "constant", "x": 2, "values": "v"},

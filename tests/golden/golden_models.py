@@ -337,6 +337,54 @@ def labelled() -> FrozenModel:
     return program.model((4, 4), A, law)
 
 
+def grids() -> FrozenModel:
+    """Images (4, 6, 2) of five symbols in raster order, given a grid of latents (2, 3, 2) on a normal's bins."""
+    program, A, bins = Program("grids"), 5, 64
+    prior = independent(leaf("gaussian", bins), [2, 3, 2], fixed(program, *[504 + 3 * k for k in range(24)]))
+    net = Net("z", "x")
+    grid = net("permute", x=0, axes=[2, 0, 1])
+    context = net("upsample", x=grid, factor=2)
+    turned = net("permute", x=net("permute", x=context, axes=[1, 2, 0]), axes=[2, 0, 1])
+    folded = net("reshape", x=turned, shape=[8, 2, 3])
+    wide = net("depth_to_space", x=folded, factor=2)
+    context = net(
+        "convolution",
+        x=net("add", a=turned, b=wide),
+        weight=program.random(4, 2, 3, 3, low=-3, high=4),
+        bias=program.random(4),
+        offset=[-1, -1],
+    )
+    earlier = net(
+        "convolution",
+        x=1,
+        weight=program.random(4, 2, 2, 3, low=-90, high=90),
+        bias=program.random(4),
+        offset=[-1, -1],
+        degrees=program.tensor([0, 0, 1, 1]),
+    )
+    net(
+        "convolution",
+        x=net("requantise", x=net("add", a=earlier, b=context), shift=program.tensor([2] * 4), low=-300, high=300),
+        weight=program.random(2 * A, 4, 1, 1, low=-5, high=5),
+        bias=program.random(2 * A, low=-200, high=200),
+        offset=[0, 0],
+        degrees=program.tensor(np.arange(2 * A) // A),
+    )
+    likelihood = sequential(leaf("categorical", A), [4, 6, 2], net, kind="raster")
+    net = Net("x")
+    image = net("permute", x=0, axes=[2, 0, 1])
+    net(
+        "convolution",
+        x=image,
+        weight=program.random(4, 2, 2, 2, low=-20, high=20),
+        bias=program.tensor([504, 30, 520, 40]),
+        offset=[0, 0],
+        stride=2,
+    )
+    posterior = independent(leaf("gaussian", bins), [2, 3, 2], net)
+    return program.model((4, 6, 2), A, marginal("z", prior, likelihood, posterior))
+
+
 MODELS: dict[str, Callable[[], FrozenModel]] = {
     function.__name__: function
     for function in (
@@ -350,5 +398,6 @@ MODELS: dict[str, Callable[[], FrozenModel]] = {
         flow,
         wide_flow,
         labelled,
+        grids,
     )
 }

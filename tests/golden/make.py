@@ -148,6 +148,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "nested": ("nested", plain("nested", 60), {"block": 30}),
     "floats": ("flow", whole_floats, {"block": 32}),
     "labels": ("labelled", idx, {"block": 8}),
+    "grids": ("grids", plain("grids", 40), {"block": 20}),
     "empty": ("bernoulli_order", nothing, {}),
 }
 

@@ -164,7 +164,7 @@ LIES: dict[str, list[tuple[str, Any, str]]] = {
         ("schedule of an unknown kind", put("spiral", *LIKE, "schedule", "kind"), "unknown kind"),
         ("schedule that is no object", put([], *LIKE, "schedule"), "not an object"),
         ("a raster over vectors", put({"kind": "raster"}, *LIKE, "schedule"), "images"),
-        ("reshape in a scheduled network", append({"op": "reshape", "x": 7, "shape": [3]}, *NET), "no rule"),
+        ("reshape in a scheduled network", append({"op": "reshape", "x": 7, "shape": [3]}, *NET), "move between channels"),
         ("slice that leaves", append({"op": "slice", "x": 7, "start": 0, "stop": 4}, *NET), "leaves"),
         ("slice backwards", append({"op": "slice", "x": 7, "start": 2, "stop": 2}, *NET), "leaves"),
         ("negative slice", append({"op": "slice", "x": 7, "start": -1, "stop": 2}, *NET), "leaves"),
@@ -242,7 +242,8 @@ LIES: dict[str, list[tuple[str, Any, str]]] = {
         ("channels of another number", put([None, None, 2], "shape"), "takes 3 channels, not 2"),
         ("a free number of channels", put([None, None, None], "shape"), "other free size|another free size"),
         ("sizes fixed here, free there", put([8, 8, 3], "shape"), "free sizes"),
-        ("upsampling in a scheduled network", append({"op": "upsample", "x": 4, "factor": 1}, "network"), "no rule"),
+        ("upsampling in a scheduled network", append({"op": "upsample", "x": 4, "factor": 1}, "network"), "move between channels"),
+        ("reshape of what depends on earlier pixels", both(tensor("d1", [0] * 4), append({"op": "reshape", "x": 1, "shape": [4, 8, 8]}, "network")), "depend on the item"),
         ("channels that are too few", append({"op": "slice", "x": 4, "start": 0, "stop": 2}, "network"), "parameters of shape"),
         (
             "parameters that are a vector",

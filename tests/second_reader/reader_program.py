@@ -55,7 +55,9 @@ OPERATIONS = [
     "depth_to_space",
     "constant",
 ]
-FEATURES = LEAVES | {name: 16 + place for place, name in enumerate(OPERATIONS)} | {"degrees": 48, "raster": 49}
+FEATURES = (
+    LEAVES | {name: 16 + place for place, name in enumerate(OPERATIONS)} | {"permute": 40, "degrees": 48, "raster": 49}
+)
 LAW_FEATURES = {
     name: 32 + place
     for place, name in enumerate(
@@ -311,6 +313,14 @@ class Network:
             return of[0][op["start"] : op["stop"]]
         if name in ("embed", "constant"):
             return np.zeros(self.tensors[op["table" if name == "embed" else "values"]].shape[-1], np.int64)
+        if name in ("reshape", "permute", "depth_to_space"):  # context only, so that no channel has another degree
+            of_shape = self.values[op["x"]].shape
+            sizes = {
+                "reshape": lambda: op["shape"][0],
+                "permute": lambda: of_shape[1 + op["axes"][0]],
+                "depth_to_space": lambda: of_shape[1] // op["factor"] ** 2,
+            }
+            return np.zeros(sizes[name](), np.int64)
         return of[0]  # spread: that of its vector; the rest have one operand, or stand outside of schedules
 
     def _weights(self, op: dict, channels: Any) -> np.ndarray:
@@ -374,6 +384,8 @@ class Network:
         x, f = values[op["x"]], op.get("factor", 1)
         if name == "reshape":
             return x.reshape(len(x), *op["shape"])
+        if name == "permute":
+            return x.transpose(0, *[axis + 1 for axis in op["axes"]])
         n, c, h, w = x.shape
         if name == "upsample":
             y = x.repeat(f, axis=2).repeat(f, axis=3)

@@ -204,6 +204,9 @@ class NumpyArithmetic:
     def reshape(self, x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return x.reshape(len(x), *shape)
 
+    def permute(self, x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+        return x.transpose(0, *[axis + 1 for axis in axes])
+
     def upsample(self, x: np.ndarray, factor: int, zeros: bool) -> np.ndarray:
         if not zeros:
             return x.repeat(factor, axis=2).repeat(factor, axis=3)

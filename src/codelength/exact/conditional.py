@@ -26,13 +26,10 @@ from codelength.coding.stack import Stack
 from codelength.exact import arithmetic as executors
 from codelength.exact.arithmetic import is_wide
 from codelength.exact.dense import DensePlan
-from codelength.exact.network import MAX_VALUES, Network
+from codelength.exact.network import MAX_VALUES, PASS_VALUES, Network
 from codelength.exact.operations import Tensors, Type, require
 from codelength.exact.raster import RasterPlan, margin_of
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule, as_image
-
-#: Values (items times the largest value of the network) that one parallel pass may hold at once.
-PASS_VALUES = 1 << 24
 
 
 class Elements:
@@ -194,8 +191,6 @@ class SequentialConditional(FrozenConditional):
             name: Type(t.shape, t.low, t.high, np.zeros(t.shape[0] if t.shape else 0, np.int64))
             for name, t in context.items()
         }
-        for operation in network.operations:
-            require(operation.incremental, f"{operation.name} has no rule for a position schedule")
         if isinstance(schedule, DegreeSchedule):
             require(None not in shape, "a degree schedule needs items of one size")
             schedule.validate(shape, tensors, context)  # type: ignore[arg-type]
@@ -209,9 +204,9 @@ class SequentialConditional(FrozenConditional):
         if isinstance(schedule, DegreeSchedule):
             # The engine notes for every value and step how many units it has computed.
             require(len(types) * (math.prod(probe) + 2) <= MAX_VALUES, "its schedule is longer than allowed")
-            for depends, kind in zip(network.follows("x"), types):
+            for on_item, kind in zip(network.follows("x"), types):
                 require(
-                    not depends or len(kind.shape) == 1, "a network under a degree schedule makes more than vectors"
+                    not on_item or len(kind.shape) == 1, "a network under a degree schedule makes more than vectors"
                 )
         else:
             self.steps = len(network.operations) * math.prod(probe)
@@ -222,6 +217,9 @@ class SequentialConditional(FrozenConditional):
         schedule = self.schedule
         own = {**self.context_types, "x": schedule.input_type(shape, self.leaf.symbols, self.tensors)}
         types = self.network.infer(own, self.tensors)
+        depends = self.network.follows("x")
+        for operation, on_item in zip(self.network.operations, depends[len(self.network.inputs) :]):
+            require(operation.incremental or not on_item, f"a {operation.name} of values that depend on the item")
         if isinstance(schedule, RasterSchedule):
             schedule.validate(self.tensors, self.network)
         output = types[self.network.output]

@@ -193,7 +193,7 @@ class DensePlan:
             require(False, f"{operation.name} has no rule for a degree schedule")
 
     def _context_values(self, space: np.ndarray, given: dict[str, np.ndarray], count: int) -> None:
-        values = self.network.evaluate(self.contextual, given, self.types, self.tensors, count)
+        values = self.network.context_values(given, self.types, self.tensors, count)
         for v, value in enumerate(values):
             if value is not None and len(self.types[v].shape) == 1 and not self.wide[v]:
                 space[self._rows_of(v)] = value.T

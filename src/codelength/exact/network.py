@@ -10,13 +10,15 @@ import numpy as np
 
 from codelength.errors import ProgramError, UnknownFeature
 from codelength.exact import arithmetic as executors
-from codelength.exact.arithmetic import NUMPY, REFERENCE, ArithmeticFault
+from codelength.exact.arithmetic import REFERENCE, ArithmeticFault
 from codelength.exact.operations import FLOAT32_EXACT, OPERATIONS, Operation, Tensors, Type, require
 
 MAX_OPERATIONS = 4096
 #: Numbers of one value, and of all values of a network while it is being validated, for one item.
 MAX_VALUE = 1 << 28
 MAX_VALUES = 1 << 26
+#: Values (items times the largest value of the network) that one parallel pass may hold at once.
+PASS_VALUES = 1 << 24
 #: What an operation costs even if it has nothing to do.
 OPERATION_WORK = 1 << 12
 
@@ -85,32 +87,46 @@ class Network:
                     values[operand] = None
         return arithmetic.leave(values[self.output])
 
-    def evaluate(
-        self, wanted: list[bool], inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors, count: int
+    def context_values(
+        self, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors, count: int
     ) -> list[Any]:
-        """The values (count, *shape) that are wanted, None for the others; sources of wanted values must be wanted."""
-        try:
-            return self._evaluate(NUMPY, wanted, inputs, types, tensors, count)
-        except ArithmeticFault:
-            return self._evaluate(REFERENCE, wanted, inputs, types, tensors, count)
+        """The values (count, *shape) that do not depend on the item ``x`` but that others which do are made of, and the
+        output; None for all others. They are what an engine needs before its first step.
+        """
+        depends = self.follows("x")
+        kept = {self.output}
+        for operation, on_item in zip(self.operations, depends[len(self.inputs) :]):
+            kept.update(operation.sources if on_item else ())
+        kept = {value for value in kept if not depends[value]}
+        inside = [math.prod(kind.shape) for kind, on_item in zip(types, depends) if not on_item]
+        step = max(1, PASS_VALUES // max(inside, default=1))
+        parts = []
+        for start in range(0, count, step) or [0]:
+            some = {name: np.asarray(value)[start : start + step] for name, value in inputs.items()}
+            try:
+                values = self._context(executors.current(), some, types, tensors, min(step, count - start), depends)
+            except ArithmeticFault:
+                values = self._context(REFERENCE, some, types, tensors, min(step, count - start), depends)
+            parts.append([values[v] if v in kept else None for v in range(len(types))])
+        return [None if same[0] is None else np.concatenate(same) for same in zip(*parts)]
 
-    def _evaluate(
+    def _context(
         self,
         arithmetic: Any,
-        wanted: list[bool],
         inputs: dict[str, np.ndarray],
         types: list[Type],
         tensors: Tensors,
         n: int,
+        depends: list[bool],
     ) -> list[Any]:
-        # A constant asks any operand for the number of items, so those that are not wanted have that many.
+        # A constant asks any operand for the number of items, so those that are not evaluated have that many.
         values: list[Any] = [
-            arithmetic.enter(np.asarray(inputs[name]).reshape(n, *kind.shape)) if want else np.empty((n, 0))
-            for name, kind, want in zip(self.inputs, types, wanted)
+            np.empty((n, 0)) if on_item else arithmetic.enter(np.asarray(inputs[name]).reshape(n, *kind.shape))
+            for name, kind, on_item in zip(self.inputs, types, depends)
         ]
-        for operation, kind, want in zip(self.operations, types[len(values) :], wanted[len(values) :]):
-            values.append(operation.run(arithmetic, values, tensors, kind) if want else np.empty((n, 0)))
-        return [value if want else None for value, want in zip(values, wanted)]
+        for operation, kind, on_item in zip(self.operations, types[len(values) :], depends[len(values) :]):
+            values.append(np.empty((n, 0)) if on_item else operation.run(arithmetic, values, tensors, kind))
+        return [None if on_item else arithmetic.leave(value) for value, on_item in zip(values, depends)]
 
     def _last_uses(self) -> list[int]:
         last = list(range(len(self.inputs) + len(self.operations)))

@@ -82,7 +82,7 @@ class Operation:
 
     name: ClassVar[str]
     feature: ClassVar[int]
-    incremental: ClassVar[bool] = False  # whether a rule for position schedules exists
+    incremental: ClassVar[bool] = False  # whether a rule for position schedules exists; if not, context only
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -569,6 +569,12 @@ def _known(value: Type) -> np.ndarray:
     return value.degrees
 
 
+def _no_degrees(x: Type, channels: int) -> np.ndarray | None:
+    """Degrees of a result that moves elements between channels, which only context may."""
+    require(x.degrees is None or not x.degrees.any(), "elements of the item move between channels under a schedule")
+    return None if x.degrees is None else np.zeros(channels, np.int64)
+
+
 @dataclass(frozen=True)
 class Slice(Operation):
     """Channels start .. stop - 1."""
@@ -613,12 +619,34 @@ class Reshape(Operation):
         x = types[self.x]
         require(1 <= len(self.shape) <= 3 and all(s >= 1 for s in self.shape), "a reshape to an impossible shape")
         require(math.prod(self.shape) == math.prod(x.shape), f"a reshape of {x.shape} to {self.shape}")
-        require(x.degrees is None or not x.degrees.any(), "a reshape in a scheduled network")
-        degrees = None if x.degrees is None else np.zeros(self.shape[0], np.int64)
-        return Type(self.shape, x.low, x.high, degrees)
+        return Type(self.shape, x.low, x.high, _no_degrees(x, self.shape[0]))
 
     def run(self, arithmetic: Any, values: list[Any], tensors: Tensors, out: Type) -> Any:
         return arithmetic.reshape(values[self.x], self.shape)
+
+
+@dataclass(frozen=True)
+class Permute(Operation):
+    """The axes in another order: axis k of y is axis axes[k] of x."""
+
+    name = "permute"
+    feature = 40
+
+    x: int
+    axes: tuple[int, ...]
+
+    @property
+    def operands(self) -> tuple[int, ...]:
+        return (self.x,)
+
+    def infer(self, types: list[Type], tensors: Tensors) -> Type:
+        x = types[self.x]
+        require(len(x.shape) >= 2 and sorted(self.axes) == list(range(len(x.shape))), "a permutation of other axes")
+        shape = tuple(x.shape[axis] for axis in self.axes)
+        return Type(shape, x.low, x.high, _no_degrees(x, shape[0]))
+
+    def run(self, arithmetic: Any, values: list[Any], tensors: Tensors, out: Type) -> Any:
+        return arithmetic.permute(values[self.x], self.axes)
 
 
 @dataclass(frozen=True)
@@ -642,9 +670,9 @@ class Upsample(Operation):
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
         require(len(x.shape) == 3 and 1 <= self.factor <= 64, "an upsampling that cannot be")
-        require(x.degrees is None or not x.degrees.any(), "an upsampling in a scheduled network")
         low, high = (min(x.low, 0), max(x.high, 0)) if self.zeros else (x.low, x.high)
-        return Type((x.shape[0], x.shape[1] * self.factor, x.shape[2] * self.factor), low, high, x.degrees)
+        shape = (x.shape[0], x.shape[1] * self.factor, x.shape[2] * self.factor)
+        return Type(shape, low, high, _no_degrees(x, shape[0]))
 
     def run(self, arithmetic: Any, values: list[Any], tensors: Tensors, out: Type) -> Any:
         return arithmetic.upsample(values[self.x], self.factor, self.zeros)
@@ -668,10 +696,8 @@ class DepthToSpace(Operation):
         x = types[self.x]
         f = self.factor
         require(len(x.shape) == 3 and 1 <= f <= 64 and x.shape[0] % (f * f) == 0, "a depth-to-space that cannot be")
-        require(x.degrees is None or not x.degrees.any(), "a depth-to-space in a scheduled network")
         channels = x.shape[0] // (f * f)
-        degrees = None if x.degrees is None else np.zeros(channels, np.int64)
-        return Type((channels, x.shape[1] * f, x.shape[2] * f), x.low, x.high, degrees)
+        return Type((channels, x.shape[1] * f, x.shape[2] * f), x.low, x.high, _no_degrees(x, channels))
 
     def run(self, arithmetic: Any, values: list[Any], tensors: Tensors, out: Type) -> Any:
         return arithmetic.depth_to_space(values[self.x], self.factor)
@@ -723,6 +749,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         Concat,
         Slice,
         Reshape,
+        Permute,
         Upsample,
         DepthToSpace,
         Constant,

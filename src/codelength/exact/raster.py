@@ -97,11 +97,10 @@ class RasterPlan:
         """
         fixed = None if known is None else known.reshape(count, self.height * self.width, self.channels)
         m = self.margin
-        wanted = [not depends for depends in self.follows]
-        values = self.network.evaluate(wanted, given, self.types, self.tensors, count)
+        values = self.network.context_values(given, self.types, self.tensors, count)
         for v, (kind, whole) in enumerate(zip(self.types, values)):
-            if kind.shape[1:] != (self.height, self.width):
-                continue  # a vector, or an image of another size: no operation along the fronts can meet it
+            if kind.shape[1:] != (self.height, self.width) or (whole is None and not self.follows[v]):
+                continue  # no operation along the fronts can meet it
             space = count, self.height + 2 * m, self.width + 2 * m, kind.shape[0]
             values[v] = np.zeros(space, np.float64 if is_wide(kind.largest) else np.float32)
             if whole is not None:

@@ -37,6 +37,7 @@ from codelength.exact.operations import (
     Linear,
     Offset,
     Operation,
+    Permute,
     Product,
     Requantise,
     Reshape,
@@ -99,6 +100,7 @@ LEAVES = (
     nn.Dropout,
     nn.Dropout2d,
     nn.Flatten,
+    nn.Unflatten,
     nn.PixelShuffle,
     nn.Upsample,
     nn.BatchNorm1d,
@@ -573,6 +575,10 @@ class NetworkEmitter:
             return args[0][args[1]]
         if name in ("reshape", "view", "flatten"):
             return self._reshape(node, args)
+        if name == "permute" and len(args[0].shape) in (2, 3):
+            axes = args[1] if isinstance(args[1], tuple | list) else args[1:]
+            if axes[0] == 0:
+                return self._permute(args[0], tuple(axis - 1 for axis in axes[1:]))
         if name in ("contiguous", "float", "clone", "detach"):
             return args[0]
         if node.target in (nn.functional.dropout,):
@@ -645,6 +651,8 @@ class NetworkEmitter:
             return replace(x, value=self.emitter.emit(Upsample(x.value, f)), shape=shape, narrowed={})
         if isinstance(module, nn.Flatten):
             return self._flat(x)
+        if isinstance(module, nn.Unflatten) and module.dim == 1:
+            return self._image(x, tuple(module.unflattened_size))
         raise FreezeError(
             f"expected modules that have an exact rule, but {name} ({type(module).__name__}) has none: "
             + _reason(module)
@@ -777,10 +785,21 @@ class NetworkEmitter:
             return x
         if math.prod(shape) != math.prod(x.shape) or len(shape) not in (1, 3):
             raise FreezeError(f"expected a reshape of {x.shape} to a vector or an image, got {shape}")
+        return self._image(x, shape)
+
+    def _image(self, x: Quantity, shape: tuple[int, ...]) -> Quantity:
         q = self.emitter.narrow(x, STREAM_BITS)
         assert q.value is not None
         fraction = np.full(1, q.scale)
         return replace(q, value=self.emitter.emit(Reshape(q.value, shape)), shape=shape, fraction=fraction, narrowed={})
+
+    def _permute(self, x: Quantity, axes: tuple[int, ...]) -> Quantity:
+        if len(set(x.fraction.tolist())) > 1 or x.relu:
+            x = self.emitter.narrow(x, STREAM_BITS)  # channels are about to move, so they need one scale
+        assert x.value is not None
+        shape = tuple(x.shape[axis] for axis in axes)
+        value = self.emitter.emit(Permute(x.value, axes))
+        return replace(x, value=value, shape=shape, fraction=np.full(1, x.scale), narrowed={})
 
     def _flat(self, x: Quantity) -> Quantity:
         if len(x.shape) == 1:

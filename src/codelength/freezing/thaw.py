@@ -27,6 +27,7 @@ from codelength.exact.operations import (
     Linear,
     Offset,
     Operation,
+    Permute,
     Product,
     Relu,
     Requantise,
@@ -111,6 +112,8 @@ class ThawedNetwork(nn.Module):
             return values[operation.x][:, operation.start : operation.stop]
         if isinstance(operation, Reshape):
             return values[operation.x].reshape(-1, *operation.shape)
+        if isinstance(operation, Permute):
+            return values[operation.x].permute(0, *[axis + 1 for axis in operation.axes])
         if isinstance(operation, Spread):
             like = values[operation.like]
             x = values[operation.x]

@@ -121,6 +121,9 @@ class TorchArithmetic(NumpyArithmetic):
     def reshape(self, x: Any, shape: tuple[int, ...]) -> Any:
         return x.reshape(len(x), *shape)
 
+    def permute(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return x.permute(0, *[axis + 1 for axis in axes])
+
     def upsample(self, x: Any, factor: int, zeros: bool) -> Any:
         if not zeros:
             return x.repeat_interleave(factor, 2).repeat_interleave(factor, 3)

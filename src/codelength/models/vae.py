@@ -23,9 +23,18 @@ from codelength.errors import RecipeError
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
+from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
-from codelength.networks.conditionals import NetworkConditional
+from codelength.networks.conditionals import NetworkConditional, RasterConditional, elements_of
 from codelength.networks.masked import InputScale
+from codelength.networks.residual import (
+    CausalPixels,
+    ChannelsFirst,
+    Pixels,
+    downwards,
+    last,
+    upwards,
+)
 
 #: The grid of the latents covers so many standard deviations of a standard normal prior on either side.
 REACH = 8
@@ -35,6 +44,19 @@ REACH = 8
 class VAEConfig:
     """latents: units of each stochastic layer, the one next to the data first. hidden: units of the hidden layers of
     each network (encoders and decoders alike, decoders in the opposite order).
+
+    strides: for convolutional networks on images; how many times coarser the grid of each stochastic layer is than that
+    of the layer below it, a power of two, and ``latents`` are then channels of that grid. A top layer of stride 0 is a
+    vector without a grid. channels: of the networks at full resolution, at half, at a quarter and so on; blocks:
+    residual blocks at each of these resolutions. head: hidden units of residual blocks that turn the features of each
+    pixel into its distribution.
+
+    neighbourhood: (rows, columns) that the distribution of a pixel sees of the image itself besides its latents: the
+    pixels that come before it of so many rows, its own the last, and so many columns with its own in the middle
+    (PixelVAE: Gulrajani et al. 2017). Empty for none.
+
+    background: share of the blank background (pixels of symbol 0 with nothing else around them) that the training
+    objective looks at, drawn anew at each step and weighted up, so that the expectation stays as it is.
 
     latent_bits: precision of the grid on which latents are coded. leaf: "bernoulli", "categorical" or
     "logistic_mixture" with so many `components`; empty for bernoulli on two symbols and categorical on more.
@@ -50,6 +72,12 @@ class VAEConfig:
 
     latents: tuple[int, ...] = (32,)
     hidden: tuple[int, ...] = (256, 256)
+    strides: tuple[int, ...] = ()
+    channels: tuple[int, ...] = (32, 64, 64)
+    blocks: tuple[int, ...] = (1, 1, 2)
+    head: tuple[int, ...] = ()
+    neighbourhood: tuple[int, ...] = ()
+    background: float = 1.0
     latent_bits: int = 12
     leaf: str = ""
     components: int = 5
@@ -63,8 +91,9 @@ class VAEConfig:
 class VAE(nn.Module):
     """A hierarchy of latents over the items of a space.
 
-    leaf: distribution of one element of an item. encoders[l](the layer below) and decoders[l](z_l) give the parameters
-    of q(z_l | below) and of p(below | z_l).
+    leaf: distribution of one element of an item. shapes: of the latents, from below. encoders[l](the layer below) and
+    decoders[l](z_l) give the parameters of q(z_l | below) and of p(below | z_l); where the bottom decoder is
+    ``CausalPixels`` it takes the item, too.
     """
 
     steps: Tensor
@@ -73,7 +102,7 @@ class VAE(nn.Module):
         self,
         space: Space,
         leaf: Any,
-        latents: tuple[int, ...],
+        shapes: list[tuple[int, ...]],
         encoders: list[nn.Module],
         decoders: list[nn.Module],
         config: VAEConfig,
@@ -82,52 +111,83 @@ class VAE(nn.Module):
         self.space = space
         self.leaf = leaf
         self.latent = Normal(1 << config.latent_bits, reach=REACH)
-        self.latents = latents
+        self.shapes = shapes
         self.encoders = nn.ModuleList(encoders)
         self.decoders = nn.ModuleList(decoders)
         self.config = config
-        self.top = StandardNormal(latents[-1])
+        self.top = StandardNormal(math.prod(shapes[-1]))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # of training, for the warm-up
 
     def law(self) -> Law:
         """The model as an expression in the laws of probability."""
-        law: Law = Independent(NetworkConditional(self.top, self.latent, (self.latents[-1],), ()))
-        for level in reversed(range(len(self.latents))):
-            name, units = f"z{level + 1}", self.latents[level]
-            below, leaf = (self.space.shape, self.leaf) if level == 0 else ((self.latents[level - 1],), self.latent)
-            decoder = NetworkConditional(self.decoders[level], leaf, below, (name,))  # type: ignore[arg-type]
-            encoder = NetworkConditional(self.encoders[level], self.latent, (units,), ("x",))
-            law = Marginal(name, law, Independent(decoder), Independent(encoder))
+        law: Law = Independent(NetworkConditional(self.top, self.latent, self.shapes[-1], ()))
+        for level in reversed(range(len(self.shapes))):
+            name = f"z{level + 1}"
+            below, leaf = (self.space.shape, self.leaf) if level == 0 else (self.shapes[level - 1], self.latent)
+            decoder = self.decoders[level]
+            likelihood: Law
+            if isinstance(decoder, CausalPixels):
+                likelihood = Sequential(RasterConditional(decoder, leaf, below, (name,), decoder.slope))
+            else:
+                likelihood = Independent(NetworkConditional(decoder, leaf, below, (name,)))  # type: ignore[arg-type]
+            encoder = NetworkConditional(self.encoders[level], self.latent, self.shapes[level], ("x",))
+            law = Marginal(name, law, likelihood, Independent(encoder))
         return law
 
     def terms(
-        self, x: Tensor, generator: torch.Generator | None = None, *, still: bool = False
+        self,
+        x: Tensor,
+        generator: torch.Generator | None = None,
+        *,
+        still: bool = False,
+        background: float = 1.0,
     ) -> tuple[Tensor, list[Tensor], Tensor]:
         """One draw of the latents for items x (n, *shape), continuous.
 
         Returns log p(x | z_1), nats (n,); for each layer log q(z_l | below) - log p(z_l | above), nats (n,), the cost
-        of its latents; and z_1 (n, units). still: the posteriors' parameters are constants inside log q.
+        of its latents; and z_1 (n, *shape). still: the posteriors' parameters are constants inside log q. background:
+        share of the blank background to look at; log p(x | z_1) is then an unbiased estimate.
         """
         below: Tensor = x.float()
         drawn: list[Tensor] = []
         spent: list[Tensor] = []  # log q of each layer
-        for encoder, units in zip(self.encoders, self.latents):
-            params = encoder(below).reshape(len(x), units, 2)
+        for encoder, shape in zip(self.encoders, self.shapes):
+            params = elements_of(encoder(below), 2).reshape(len(x), *shape, 2)
             noise = torch.randn(params.shape[:-1], generator=generator).to(params)
             below = self.latent.draw(params, noise)
-            spent.append(self.latent.log_density(params.detach() if still else params, below).sum(1))
+            spent.append(self.latent.log_density(params.detach() if still else params, below).flatten(1).sum(1))
             drawn.append(below)
         costs = []
         for level, z in enumerate(drawn):
             if level + 1 < len(drawn):
-                params = self.decoders[level + 1](drawn[level + 1])
+                params = elements_of(self.decoders[level + 1](drawn[level + 1]), 2)
             else:
-                params = self.top().expand(len(x), -1)
-            params = params.reshape(len(x), -1, 2)
-            costs.append(spent[level] - self.latent.log_density(params, z).sum(1))
-        params = self.decoders[0](drawn[0]).reshape(len(x), -1, self.leaf.parameters)
-        fit = self.leaf.log_prob(params.float(), x.reshape(len(x), -1)).sum(1)
-        return fit, costs, drawn[0]
+                params = self.top().reshape(1, -1, 2)
+            costs.append(spent[level] - self.latent.log_density(params, z.flatten(1)).sum(1))
+        return self._fit(x, drawn[0], background, generator), costs, drawn[0]
+
+    def _fit(self, x: Tensor, z: Tensor, background: float, generator: torch.Generator | None) -> Tensor:
+        """log p(x | z_1), nats (n,), or with a part of the background only an unbiased estimate of it."""
+        decoder = self.decoders[0]
+        given: tuple[Tensor, ...] = (z,)
+        if isinstance(decoder, CausalPixels):
+            image = x[..., None] if x.ndim == 3 else x
+            given = (image.permute(0, 3, 1, 2).float(), z)
+        if background == 1.0:
+            params = elements_of(decoder(*given), self.leaf.parameters)
+            return self.leaf.log_prob(params.float(), x.flatten(1)).sum(1)
+        assert isinstance(decoder, Pixels)
+        weight = pixel_weights(x, background, generator)
+        chosen = weight.reshape(-1).nonzero()[:, 0]
+        params = decoder.at(decoder.features(*given), chosen)  # (N, C * p)
+        channels = x.shape[3] if x.ndim == 4 else 1
+        symbols = x.reshape(-1, channels)[chosen]
+        fits = self.leaf.log_prob(params.float().reshape(len(chosen), channels, -1), symbols).sum(1)
+        pixels = x[0].numel() // channels
+        spread = torch.zeros(len(x), device=x.device).index_add(
+            0, torch.div(chosen, pixels, rounding_mode="floor"), fits * weight.reshape(-1)[chosen]
+        )
+        return spread
 
     def log_weights(self, x: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
         """log p(x, z) - log q(z | x) of `count` draws for each item, with continuous latents: nats (count, n)."""
@@ -142,7 +202,7 @@ class VAE(nn.Module):
         if self.training:
             self.steps += 1
         if k == 1:
-            fit, costs, _ = self.terms(x, generator)
+            fit, costs, _ = self.terms(x, generator, background=config.background if self.training else 1.0)
             total = sum(cost.mean().clamp_min(config.free_nats) for cost in costs)
             return share * total - fit.mean()
         doubly = config.gradient == "doubly_reparameterised"
@@ -153,7 +213,7 @@ class VAE(nn.Module):
         shares = torch.softmax(weights.detach(), 0)  # (k, n)
         # The decoder's gradient is weighted once, that of the encoder, which passes through z, twice.
         if z.requires_grad:
-            z.register_hook(lambda gradient: gradient * shares.reshape(-1, 1))
+            z.register_hook(lambda gradient: gradient * shares.reshape(-1, *[1] * (z.ndim - 1)))
         bound = torch.logsumexp(weights.detach(), 0) - math.log(k)
         surrogate = (shares * (weights - weights.detach())).sum(0)  # zero, with the gradient
         return -(bound + surrogate).mean()
@@ -193,6 +253,18 @@ class StandardNormal(nn.Module):
         return self.values
 
 
+def pixel_weights(x: Tensor, share: float, generator: torch.Generator | None = None) -> Tensor:
+    """Weights (n, h, w) of the pixels of images x (n, h, w) or (n, h, w, c) in an estimate of a sum over them.
+
+    Pixels that are not 0, or have one that is not among their eight neighbours, have weight 1. Of the others a random
+    ``share`` has weight 1 / share, the rest none.
+    """
+    lit = (x if x.ndim == 3 else x.amax(3)) > 0
+    near = nn.functional.max_pool2d(lit.float()[:, None], 3, stride=1, padding=1)[:, 0] > 0
+    drawn = torch.rand(near.shape, generator=generator).to(x.device) < share
+    return torch.where(near, 1.0, drawn.float() / share)
+
+
 def build_vae(config: VAEConfig, space: Space, frequencies: np.ndarray | None = None) -> VAE:
     """A fresh model.
 
@@ -206,20 +278,93 @@ def build_vae(config: VAEConfig, space: Space, frequencies: np.ndarray | None = 
     leaf = named_leaf(config.leaf, space.symbols, config.components)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        encoders: list[nn.Module] = []
-        decoders: list[nn.Module] = []
-        for level, units in enumerate(config.latents):
-            below = space.dims if level == 0 else config.latents[level - 1]
-            outputs = space.dims * leaf.parameters if level == 0 else 2 * below
-            grid = InputScale(1 << (config.latent_bits - 1), config.latent_bits - REACH.bit_length())
-            scale = _data_scale(space.symbols) if level == 0 else grid
-            encoders.append(_perceptron(scale, below, config.hidden, 2 * units, flatten=level == 0))
-            decoders.append(_perceptron(grid, units, config.hidden[::-1], outputs))
-        last = decoders[0][-1]  # type: ignore[index]
-        with torch.no_grad():
-            start = torch.from_numpy(shares / shares.sum(1, keepdims=True))
-            last.bias.copy_(leaf.initial_parameters(start).reshape(-1))
-    return VAE(space, leaf, config.latents, encoders, decoders, config)
+        if config.strides:
+            shapes, encoders, decoders = _convolutional(config, space, leaf.parameters)
+        else:
+            shapes, encoders, decoders = _dense(config, space, leaf.parameters)
+    bottom = decoders[0]
+    with torch.no_grad():
+        start = torch.from_numpy(shares / shares.sum(1, keepdims=True))
+        if isinstance(bottom, Pixels):  # one bias for all pixels
+            channels = bottom.channels
+            start = start.reshape(-1, channels, space.symbols).mean(0)
+            _set_biases(bottom.last, leaf.initial_parameters(start))
+        else:
+            _set_biases(list(bottom.children())[-1], leaf.initial_parameters(start))
+    model = VAE(space, leaf, shapes, encoders, decoders, config)
+    if config.strides:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def _set_biases(layer: Any, values: Tensor) -> None:
+    layer.bias.copy_(values.reshape(-1))
+
+
+def _grid(config: VAEConfig) -> InputScale:
+    """Latents as networks take them: in units of the prior's deviation."""
+    return InputScale(1 << (config.latent_bits - 1), config.latent_bits - REACH.bit_length())
+
+
+def _dense(
+    config: VAEConfig, space: Space, parameters: int
+) -> tuple[list[tuple[int, ...]], list[nn.Module], list[nn.Module]]:
+    encoders: list[nn.Module] = []
+    decoders: list[nn.Module] = []
+    for level, units in enumerate(config.latents):
+        below = space.dims if level == 0 else config.latents[level - 1]
+        outputs = space.dims * parameters if level == 0 else 2 * below
+        scale = _data_scale(space.symbols) if level == 0 else _grid(config)
+        encoders.append(_perceptron(scale, below, config.hidden, 2 * units, flatten=level == 0))
+        decoders.append(_perceptron(_grid(config), units, config.hidden[::-1], outputs))
+    return [(units,) for units in config.latents], encoders, decoders
+
+
+def _convolutional(
+    config: VAEConfig, space: Space, parameters: int
+) -> tuple[list[tuple[int, ...]], list[nn.Module], list[nn.Module]]:
+    channels, counts = config.channels, config.blocks
+    size: Any = space.shape  # without free sizes, which _check has refused
+    colours = size[2] if len(size) == 3 else 1
+    shapes: list[tuple[int, ...]] = []
+    encoders: list[nn.Module] = []
+    decoders: list[nn.Module] = []
+    below, level_below = tuple(size), 0  # its shape, and how often it has been halved
+    for level, (units, stride) in enumerate(zip(config.latents, config.strides)):
+        flat = stride == 0
+        depth = len(channels) - 1 if flat else level_below + stride.bit_length() - 1
+        size = tuple(s >> (depth - level_below) for s in below[:2])
+        shape = (units,) if flat else (*size, units)
+        widths, some = channels[level_below : depth + 1], counts[level_below : depth + 1]
+        scale = _data_scale(space.symbols) if level == 0 else _grid(config)
+        inputs = colours if level == 0 else below[2]
+        down = [scale, ChannelsFirst(below), downwards(inputs, widths, some)]
+        up: list[nn.Module] = [_grid(config)]
+        if flat:
+            end = nn.Linear(widths[-1] * math.prod(size), 2 * units)
+            with torch.no_grad():
+                end.weight.mul_(0.1)
+                end.bias.zero_()
+            down += [nn.Flatten(), end]
+            up += [nn.Linear(units, widths[-1] * math.prod(size)), nn.Unflatten(1, (widths[-1], *size))]
+        else:
+            down.append(last(widths[-1], 2 * units, 3))
+            up.append(ChannelsFirst(shape))
+        trunk = nn.Sequential(*up, upwards(widths[-1] if flat else units, widths, some))
+        if level > 0:
+            decoder: nn.Module = nn.Sequential(trunk, nn.ReLU(), last(widths[0], 2 * inputs))
+        elif config.neighbourhood:
+            kernel = config.neighbourhood[0], config.neighbourhood[1]
+            decoder = CausalPixels(
+                trunk, widths[0], config.head, colours, parameters, _data_scale(space.symbols), kernel
+            )
+        else:
+            decoder = Pixels(trunk, widths[0], config.head, colours, parameters)
+        shapes.append(shape)
+        encoders.append(nn.Sequential(*down))
+        decoders.append(decoder)
+        below, level_below = shape, depth
+    return shapes, encoders, decoders
 
 
 def _perceptron(
@@ -252,10 +397,15 @@ def _check(config: VAEConfig, space: Space) -> None:
 
     need(not space.is_free, f"expected items of one size for vae, got images of any size ({space.shape})")
     need(
-        len(config.latents) > 0 and min(config.latents) >= 2,
-        f"expected at least two units in each stochastic layer, got {config.latents}",
+        len(config.latents) > 0 and min(config.latents) >= (1 if config.strides else 2),
+        f"expected at least two units (of a grid, one channel) in each stochastic layer, got {config.latents}",
     )
-    need(len(config.hidden) > 0 and min(config.hidden) > 0, f"expected sizes of hidden layers, got {config.hidden}")
+    if config.strides:
+        _check_grids(config, space, need)
+    else:
+        need(len(config.hidden) > 0 and min(config.hidden) > 0, f"expected sizes of hidden layers, got {config.hidden}")
+        need(not config.neighbourhood, "a neighbourhood is for convolutional networks; give strides, too")
+        need(config.background == 1.0, "a share of the background is for convolutional networks; give strides, too")
     need(5 <= config.latent_bits <= 16, f"expected 5 to 16 latent_bits, got {config.latent_bits}")
     need(config.samples >= 1, f"expected at least one sample, got {config.samples}")
     need(
@@ -269,4 +419,45 @@ def _check(config: VAEConfig, space: Space) -> None:
     need(
         config.samples == 1 or config.free_nats == 0,
         "free_nats are for one sample; the importance-weighted objective has no separate cost of latents",
+    )
+
+
+def _check_grids(config: VAEConfig, space: Space, need: Any) -> None:
+    """What convolutional networks ask of a configuration."""
+    strides, shape = config.strides, space.shape
+    sizes: Any = shape[:2]
+    need(len(shape) in (2, 3), f"expected images for convolutional networks, got items of shape {shape}")
+    need(
+        len(strides) == len(config.latents),
+        f"expected a stride for each of the {len(config.latents)} stochastic layers, got {strides}",
+    )
+    grids = strides[:-1] if strides[-1] == 0 else strides
+    need(
+        all(s > 0 and s & (s - 1) == 0 for s in grids),
+        f"expected strides that are powers of two (the last may be 0, for a vector), got {strides}",
+    )
+    depth = sum(s.bit_length() - 1 for s in grids)
+    need(
+        len(config.channels) == len(config.blocks) and min(config.channels, default=0) > 0,
+        f"expected channels and blocks for the same resolutions, got {config.channels} and {config.blocks}",
+    )
+    need(min(config.blocks, default=0) >= 0, f"expected numbers of residual blocks, got {config.blocks}")
+    need(
+        depth < len(config.channels) and (strides[-1] == 0 or depth == len(config.channels) - 1),
+        f"expected channels for {depth + 1} resolutions, as the strides {strides} make them, got {config.channels}",
+    )
+    factor = 1 << (len(config.channels) - 1)
+    need(
+        all(size % factor == 0 for size in sizes),
+        f"expected sizes that can be divided by {factor}, got images of {shape[0]} x {shape[1]}",
+    )
+    need(0 < config.background <= 1, f"expected a share of the background above 0 and up to 1, got {config.background}")
+    need(
+        config.samples == 1 or config.background == 1,
+        "a share of the background is for one sample: inside a logarithm of means its noise would be a bias",
+    )
+    near = config.neighbourhood
+    need(
+        not near or (len(near) == 2 and 1 <= near[0] <= 32 and 1 <= near[1] <= 63 and near[1] % 2 == 1),
+        f"expected a neighbourhood of (rows, an odd number of columns), got {near}",
     )
