@@ -54,6 +54,42 @@ def importance_weighted() -> nn.Module:
     return build_vae(config, Space((2, 2), 5))
 
 
+def grids_of_latents() -> nn.Module:
+    """Colour images, convolutional networks, a grid of latents under a vector of them."""
+    config = VAEConfig(
+        latents=(2, 3),
+        strides=(2, 0),
+        channels=(4, 6),
+        blocks=(0, 1),
+        head=(6,),
+        latent_bits=8,
+        leaf="logistic_mixture",
+        components=2,
+        seed=5,
+    )
+    return build_vae(config, Space((4, 4, 3), 8))
+
+
+def pixel_autoencoder() -> nn.Module:
+    config = VAEConfig(
+        latents=(1, 1),
+        strides=(2, 1),
+        channels=(6, 4),
+        blocks=(1, 1),
+        head=(8,),
+        neighbourhood=(2, 3),
+        latent_bits=8,
+        seed=6,
+    )
+    return build_vae(config, Space((4, 4), 3))
+
+
+def beta_binomial_autoencoder() -> nn.Module:
+    """The likelihood of Townsend, Bird and Barber 2019."""
+    config = VAEConfig(latents=(3,), hidden=(12,), latent_bits=8, leaf="beta_binomial", seed=7)
+    return build_vae(config, Space((3, 3), 17))
+
+
 class NestedMarginal(Lawful):
     """x (4,) of three symbols given z (2,), z given y (1,): the prior of one Marginal is another (Bit-Swap)."""
 
@@ -180,6 +216,9 @@ MODELS = {
     "nested marginals": Case(NestedMarginal, ((4,),), enumerable=False),
     "VAE of two layers": Case(variational_autoencoder, ((3, 3),), enumerable=False),
     "importance-weighted VAE": Case(importance_weighted, ((2, 2),), enumerable=False),
+    "VAE on grids": Case(grids_of_latents, ((4, 4, 3),), enumerable=False),
+    "PixelVAE": Case(pixel_autoencoder, ((4, 4),), enumerable=False),
+    "beta-binomial VAE": Case(beta_binomial_autoencoder, ((3, 3),), enumerable=False),
     "affine flow": Case(AffineFlow, ((2,),), enumerable=False),
     "convolutional, any size": Case(FullyConvolutional, ((3, 3), (2, 5), (6, 4))),
 }

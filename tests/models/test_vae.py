@@ -12,7 +12,8 @@ from torch import Tensor
 from codelength.distributions import Normal
 from codelength.errors import RecipeError
 from codelength.laws.space import Space
-from codelength.models.vae import VAE, VAEConfig, build_vae
+from codelength.models.vae import VAE, VAEConfig, build_vae, pixel_weights
+from codelength.networks.residual import Pixels
 
 
 def tiny(**changes: object) -> VAE:
@@ -80,11 +81,18 @@ def gradients(model: VAE, x: Tensor, seed: int, part: str) -> Tensor:
     return torch.cat([p.grad.reshape(-1) for p in chosen.parameters() if p.grad is not None]).double()
 
 
+@pytest.mark.parametrize("latents", [(2,), (2, 3)])
 @pytest.mark.parametrize("part", ["encoders", "decoders"])
-def test_doubly_reparameterised_gradient_has_the_mean_of_the_plain_one(part: str) -> None:
+def test_doubly_reparameterised_gradient_has_the_mean_of_the_plain_one(part: str, latents: tuple[int, ...]) -> None:
     """Both are unbiased for the gradient of the k-sample bound (Tucker et al. 2019)."""
     x = items()
-    plain, doubly = tiny(samples=4), tiny(samples=4, gradient="doubly_reparameterised")
+    plain, doubly = (
+        tiny(samples=4, gradient=gradient, latents=latents) for gradient in ("plain", "doubly_reparameterised")
+    )
+    for model in (plain, doubly):
+        with torch.no_grad():
+            model.encoders[-1][-1].weight.mul_(3.0)
+            model.decoders[-1][-1].weight.mul_(3.0)
     a = torch.stack([gradients(plain, x, seed, part) for seed in range(600)])
     b = torch.stack([gradients(doubly, x, seed, part) for seed in range(600, 1200)])
     error = ((a.var(0) + b.var(0)) / len(a)).sqrt()
@@ -144,9 +152,106 @@ def test_density_of_the_grid_integrates_to_one_and_its_bins_follow_it() -> None:
     assert float(standard) == pytest.approx(-math.log(16) - 0.5 * math.log(2 * math.pi), abs=1e-6)
 
 
+def on_grids(**changes: object) -> VAE:
+    settings = {"latents": (2, 2), "strides": (2, 1), "channels": (6, 8), "blocks": (1, 1), "head": (8,), "seed": 1}
+    space = Space((4, 6, 3), 5) if changes.pop("colour", False) else Space((4, 6), 5)
+    model = build_vae(VAEConfig(**{**settings, **changes}), space)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)))
+    return model.eval()
+
+
+def sparse_images(model: VAE, count: int) -> Tensor:
+    x = torch.randint(0, 5, (count, *model.space.shape), generator=torch.Generator().manual_seed(3))  # type: ignore[arg-type]
+    x[:, :, 2:] = 0
+    x[0] = 0
+    return x
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "changes", [{}, {"colour": True}, {"neighbourhood": (2, 3)}, {"neighbourhood": (2, 3), "colour": True}]
+)
+def test_a_part_of_the_background_estimates_the_whole_without_bias(changes: dict[str, object]) -> None:
+    model = on_grids(**changes)
+    x = sparse_images(model, 4)
+    z = 2048 + 300 * torch.randn(4, *model.shapes[0], generator=torch.Generator().manual_seed(4))
+    whole = model._fit(x, z, 1.0, None)
+    parts = torch.stack([model._fit(x, z, 0.3, torch.Generator().manual_seed(seed)) for seed in range(400)])
+    error = parts.std(0) / 20
+    assert float(error.min()) > 0
+    assert ((parts.mean(0) - whole).abs() < 4.5 * error).all()
+    lit = (x if x.ndim == 3 else x.amax(3)) > 0
+    assert (pixel_weights(x, 0.3)[lit] == 1).all()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("neighbourhood", [(), (2, 3)])
+def test_parameters_of_some_pixels_are_those_of_all(neighbourhood: tuple[int, ...]) -> None:
+    model = on_grids(neighbourhood=neighbourhood, colour=True)
+    decoder = model.decoders[0]
+    assert isinstance(decoder, Pixels)
+    x = sparse_images(model, 3)
+    z = 2048 + 300 * torch.randn(3, *model.shapes[0], generator=torch.Generator().manual_seed(4))
+    given = (x.permute(0, 3, 1, 2).float(), z) if neighbourhood else (z,)
+    whole = decoder(*given).permute(0, 2, 3, 1).reshape(3 * 24, -1)
+    pixels = torch.tensor([5, 0, 71, 30])
+    assert torch.allclose(decoder.at(decoder.features(*given), pixels), whole[pixels], atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_neighbourhood_is_causal_and_of_its_size() -> None:
+    """Changing one element changes the parameters of exactly those that follow it within the neighbourhood."""
+    model = on_grids(neighbourhood=(2, 3), colour=True)
+    z = torch.full((1, *model.shapes[0]), 2048.0)
+    x = torch.zeros(1, 3, 4, 6)
+    changed = x.clone()
+    changed[0, 1, 1, 2] = 4
+    before, after = (model.decoders[0](each, z).reshape(3, -1, 4, 6) for each in (x, changed))
+    differs = (before - after).abs().amax(1) > 1e-6
+    expected = torch.zeros(3, 4, 6, dtype=torch.bool)
+    expected[2, 1, 2] = True  # the third colour of the pixel itself
+    expected[:, 1, 3] = expected[:, 2, 1] = expected[:, 2, 2] = expected[:, 2, 3] = True
+    assert (differs == expected).all()
+
+
+@torch.no_grad()
+def test_latents_of_grids_have_the_shapes_that_strides_give() -> None:
+    assert on_grids().shapes == [(2, 3, 2), (2, 3, 2)]
+    assert on_grids(strides=(2, 0)).shapes == [(2, 3, 2), (2,)]
+    assert on_grids(latents=(7,), strides=(0,)).shapes == [(7,)]
+    assert on_grids(strides=(1, 2)).shapes == [(4, 6, 2), (2, 3, 2)]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
+        {"strides": (2,)},
+        {"strides": (3, 1)},
+        {"strides": (0, 2)},
+        {"strides": (4, 1)},
+        {"strides": (2, 2), "channels": (4, 4, 4), "blocks": (1, 1, 1)},
+        {"strides": (1, 1)},
+        {"blocks": (1,)},
+        {"blocks": (1, -1)},
+        {"channels": (4, 0)},
+        {"neighbourhood": (2, 2)},
+        {"neighbourhood": (2,)},
+        {"background": 0.0},
+        {"background": 0.5, "samples": 2},
+    ],
+)
+def test_grids_that_make_no_sense_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(RecipeError):
+        on_grids(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"background": 0.5},
+        {"neighbourhood": (2, 3)},
         {"latents": ()},
         {"latents": (1,)},
         {"hidden": ()},
@@ -155,7 +260,6 @@ def test_density_of_the_grid_integrates_to_one_and_its_bins_follow_it() -> None:
         {"samples": 0},
         {"gradient": "sideways"},
         {"gradient": "doubly_reparameterised"},
-        {"gradient": "doubly_reparameterised", "samples": 2, "latents": (2, 2)},
         {"free_nats": 1.0, "samples": 2},
         {"leaf": "poisson"},
         {"free_nats": -1.0},

@@ -62,8 +62,8 @@ class VAEConfig:
     "logistic_mixture" with so many `components`; empty for bernoulli on two symbols and categorical on more.
 
     samples: k of the importance-weighted objective (Burda, Grosse, Salakhutdinov 2016, equation 8), 1 for the plain
-    bound. gradient: "plain", or "doubly_reparameterised" (Tucker, Lawson, Gu, Maddison 2019, equation 8), which keeps
-    the encoder's signal as k grows; for one stochastic layer.
+    bound. gradient: "plain", or "doubly_reparameterised" (Tucker, Lawson, Gu, Maddison 2019, equation 8; Bauer and Mnih
+    2021 for several stochastic layers), which keeps the encoder's signal as k grows.
 
     free_nats: what each stochastic layer may cost, on average over a batch, before its cost counts (Kingma et al. 2016,
     equation 15; their lambda). warmup_steps: over which the cost of latents rises linearly from nothing. Both shape the
@@ -139,24 +139,36 @@ class VAE(nn.Module):
         x: Tensor,
         generator: torch.Generator | None = None,
         *,
-        still: bool = False,
+        doubly: bool = False,
         background: float = 1.0,
-    ) -> tuple[Tensor, list[Tensor], Tensor]:
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """One draw of the latents for items x (n, *shape), continuous.
 
         Returns log p(x | z_1), nats (n,); for each layer log q(z_l | below) - log p(z_l | above), nats (n,), the cost
-        of its latents; and z_1 (n, *shape). still: the posteriors' parameters are constants inside log q. background:
-        share of the blank background to look at; log p(x | z_1) is then an unbiased estimate.
+        of its latents; and for each layer the parameters of q, (n, *shape, 2), where the encoder's weights enter.
+
+        doubly: weights of encoders enter by way of the draws alone: inside log q they are constants, while the layers
+        below that q looks at are not (Bauer and Mnih 2021, section 4). background: share of the blank background to
+        look at; log p(x | z_1) is then an unbiased estimate.
         """
         below: Tensor = x.float()
         drawn: list[Tensor] = []
         spent: list[Tensor] = []  # log q of each layer
+        entries: list[Tensor] = []
         for encoder, shape in zip(self.encoders, self.shapes):
-            params = elements_of(encoder(below), 2).reshape(len(x), *shape, 2)
+            size = (len(x), *shape, 2)
+            if doubly:
+                entry = elements_of(encoder(below.detach()), 2).reshape(size)
+                fixed = {name: value.detach() for name, value in encoder.state_dict().items()}
+                passing = elements_of(torch.func.functional_call(encoder, fixed, (below,)), 2).reshape(size)
+                params = passing + (entry - entry.detach())
+            else:
+                passing = params = entry = elements_of(encoder(below), 2).reshape(size)
             noise = torch.randn(params.shape[:-1], generator=generator).to(params)
             below = self.latent.draw(params, noise)
-            spent.append(self.latent.log_density(params.detach() if still else params, below).flatten(1).sum(1))
+            spent.append(self.latent.log_density(passing, below).flatten(1).sum(1))
             drawn.append(below)
+            entries.append(entry)
         costs = []
         for level, z in enumerate(drawn):
             if level + 1 < len(drawn):
@@ -164,7 +176,7 @@ class VAE(nn.Module):
             else:
                 params = self.top().reshape(1, -1, 2)
             costs.append(spent[level] - self.latent.log_density(params, z.flatten(1)).sum(1))
-        return self._fit(x, drawn[0], background, generator), costs, drawn[0]
+        return self._fit(x, drawn[0], background, generator), costs, entries
 
     def _fit(self, x: Tensor, z: Tensor, background: float, generator: torch.Generator | None) -> Tensor:
         """log p(x | z_1), nats (n,), or with a part of the background only an unbiased estimate of it."""
@@ -206,14 +218,15 @@ class VAE(nn.Module):
             total = sum(cost.mean().clamp_min(config.free_nats) for cost in costs)
             return share * total - fit.mean()
         doubly = config.gradient == "doubly_reparameterised"
-        fit, costs, z = self.terms(x.repeat(k, *[1] * (x.ndim - 1)), generator, still=doubly)
+        fit, costs, entries = self.terms(x.repeat(k, *[1] * (x.ndim - 1)), generator, doubly=doubly)
         weights = (fit - share * sum(costs)).reshape(k, len(x))
         if not doubly:
             return math.log(k) - torch.logsumexp(weights, 0).mean()
         shares = torch.softmax(weights.detach(), 0)  # (k, n)
-        # The decoder's gradient is weighted once, that of the encoder, which passes through z, twice.
-        if z.requires_grad:
-            z.register_hook(lambda gradient: gradient * shares.reshape(-1, *[1] * (z.ndim - 1)))
+        # The decoders' gradient is weighted once, that of the encoders' weights, which passes through z, twice.
+        for entry in entries:
+            if entry.requires_grad:
+                entry.register_hook(lambda gradient: gradient * shares.reshape(-1, *[1] * (gradient.ndim - 1)))
         bound = torch.logsumexp(weights.detach(), 0) - math.log(k)
         surrogate = (shares * (weights - weights.detach())).sum(0)  # zero, with the gradient
         return -(bound + surrogate).mean()
@@ -413,7 +426,6 @@ def _check(config: VAEConfig, space: Space) -> None:
         f"expected gradient = 'plain' or 'doubly_reparameterised', got {config.gradient!r}",
     )
     doubly = config.gradient == "doubly_reparameterised"
-    need(not doubly or len(config.latents) == 1, "the doubly reparameterised gradient is for one stochastic layer")
     need(not doubly or config.samples > 1, "the doubly reparameterised gradient needs samples > 1")
     need(config.free_nats >= 0 and config.warmup_steps >= 0, "expected free_nats and warmup_steps of at least 0")
     need(

@@ -39,6 +39,8 @@ class TrainingConfig:
     precision: "float32", or "bfloat16" for mixed precision (autocast). binarize: "dynamic" to draw training items of
     0 .. 255 as 0 or 1 with probability value / 255, anew at every visit.
 
+    optimizer: "adamw", or "muon" for Muon on hidden weight matrices and AdamW on the rest (codelength.training.muon).
+
     validate_every: steps between validations; validate_items: how many items they look at, a seeded random subset, 0
     for all. patience: stop after so many validations without a better figure and keep the best weights, 0 for never.
 
@@ -50,6 +52,7 @@ class TrainingConfig:
     batch: int = 256
     learning_rate: float = 1e-3
     warmup_steps: int = 100
+    optimizer: str = "adamw"
     weight_decay: float = 0.0
     clip: float = 0.0
     ema: float = 0.999
@@ -76,6 +79,7 @@ class TrainingConfig:
         need(self.checkpoint_minutes > 0, "checkpoint_minutes", "above 0")
         need(0 <= self.ema < 1, "ema", "from 0 to below 1")
         need(self.precision in ("float32", "bfloat16"), "precision", "'float32' or 'bfloat16'")
+        need(self.optimizer in ("adamw", "muon"), "optimizer", "'adamw' or 'muon'")
         need(self.binarize in ("", "dynamic"), "binarize", "'' or 'dynamic'")
 
 

@@ -27,6 +27,7 @@ from codelength.data.seeded import choose
 from codelength.errors import CheckpointError, EvaluationError, UsageError
 from codelength.training.checkpoint import load_checkpoint, save_checkpoint
 from codelength.training.config import TrainingConfig
+from codelength.training.muon import Muon, is_hidden_matrix
 from codelength.training.progress import Log, Progress
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -124,6 +125,15 @@ def train_model(
         return run.go(log, progress, on_step)
 
 
+def _optimizers(parameters: list[Tensor], config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    matrices = [p for p in parameters if config.optimizer == "muon" and is_hidden_matrix(p)]
+    taken = {id(p) for p in matrices}
+    others = [p for p in parameters if id(p) not in taken]
+    rates: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, **rates, fused=True)] if others else []
+    return optimizers + ([Muon(matrices, **rates)] if matrices else [])
+
+
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -152,9 +162,7 @@ class _Run:
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         names = {name for name, p in model.named_parameters() if p.requires_grad}
         self.averages: list[Tensor] = [p for name, p in self.average.named_parameters() if name in names]
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimizers = _optimizers(self.parameters, config)
         self.items = torch.from_numpy(np.ascontiguousarray(items))
         self.labels = None if labels is None else torch.from_numpy(np.ascontiguousarray(labels, np.int64))
         chosen = choose(len(valid_items), config.validate_items or len(valid_items), seed=0)
@@ -217,8 +225,9 @@ class _Run:
 
     def _step(self, rate: float) -> Tensor:
         config = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         index = self.batches.next()
         x = self.items[index].to(self.device)
         label = None if self.labels is None else self.labels[index].to(self.device)
@@ -227,11 +236,13 @@ class _Run:
             x = torch.bernoulli(chance, generator=self.generator).to(torch.uint8).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             loss = self._loss(x.long(), label)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         loss.backward()
         if config.clip:
             nn.utils.clip_grad_norm_(self.parameters, config.clip)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         if config.ema and (self.step + 1) % EMA_INTERVAL == 0:
             # Young averages follow the weights closely, so that they do not remember the start.
             decay = min(config.ema, (1 + self.step) / (10 + self.step)) ** EMA_INTERVAL
@@ -296,7 +307,7 @@ class _Run:
             "config": dataclasses.asdict(self.config),
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "batches": self.batches.state_dict(),
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
@@ -322,7 +333,8 @@ class _Run:
                     )
             self.model.load_state_dict(state["model"])
             self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(own)
             if len(state["batches"]["order"]) != len(self.items):
                 raise CheckpointError(
                     f"the run in {self.path.parent} had {len(state['batches']['order'])} items to train on, not "
