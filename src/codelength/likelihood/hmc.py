@@ -18,17 +18,23 @@ from codelength.errors import EvaluationError, UsageError
 #: log f: positions (..., d) -> nats (...); differentiable, every chain on its own.
 LogDensity = Callable[[Tensor], Tensor]
 
+#: The t-th transition of a warm-up moves the logarithm of a step by RATE t^-DECAY times the excess of its acceptance.
+ADAPTATION_RATE = 3.0
+ADAPTATION_DECAY = 0.75
+
 
 @dataclass(frozen=True)
 class Step:
     """One transition: where chains are (..., d), whether they moved (bool), the acceptance probability, the energy
-    error H(arrival) - H(start) of the proposal (infinite where it diverged), and log f at the position; all (...)."""
+    error H(arrival) - H(start) of the proposal (infinite where it diverged), and log f at the position; all (...).
+    slope (..., d): the gradient of log f there."""
 
     positions: Tensor
     accepted: Tensor
     acceptance: Tensor
     energy_errors: Tensor
     log_density: Tensor
+    slope: Tensor
 
 
 @dataclass(frozen=True)
@@ -60,43 +66,61 @@ def leapfrog(
 
     Volume-preserving, and undone by the same steps with the momenta negated. step_sizes: (...), one per chain.
     """
+    slope = gradient(log_density, positions)[1]
+    return _trajectory(log_density, positions, momenta, slope, step_sizes, steps)[:2]
+
+
+def _trajectory(
+    log_density: LogDensity, z: Tensor, v: Tensor, slope: Tensor, step_sizes: Tensor, steps: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Positions, momenta, log f and its gradient after ``steps``, from those of the start: one evaluation a step."""
     size = step_sizes[..., None]
-    z, v = positions, momenta
-    slope = gradient(log_density, z)[1]
     for _ in range(steps):
         v = v + 0.5 * size * slope
         z = z + size * v
-        slope = gradient(log_density, z)[1]
+        value, slope = gradient(log_density, z)
         v = v + 0.5 * size * slope
-    return z, v
+    return z, v, value, slope
 
 
 def transition(
-    log_density: LogDensity, positions: Tensor, step_sizes: Tensor, steps: int, generator: torch.Generator
+    log_density: LogDensity,
+    positions: Tensor,
+    step_sizes: Tensor,
+    steps: int,
+    generator: torch.Generator,
+    known: tuple[Tensor, Tensor] | None = None,
 ) -> Step:
     """One transition that leaves f invariant: positions (..., d), step_sizes (...).
+
+    known: log f (...) and its gradient (..., d) at the positions, where they have been evaluated; else they cost one
+    evaluation on top of one for each of the ``steps`` (at least one).
 
     A proposal whose energy is not finite is rejected. Raises EvaluationError where log f of a start is not finite.
     """
     momenta = torch.randn(positions.shape, generator=generator, dtype=positions.dtype, device=positions.device)
-    with torch.no_grad():
-        start = log_density(positions)
+    start, slope = gradient(log_density, positions) if known is None else known
     if not bool(torch.isfinite(start).all()):
         bad = ~torch.isfinite(start)
         raise EvaluationError(
             f"expected a finite log-density where chains start, got {float(start[bad][0])} for {int(bad.sum())} of "
             f"{bad.numel()} chains; start them elsewhere"
         )
-    arrival, velocity = leapfrog(log_density, positions, momenta, step_sizes, steps)
-    with torch.no_grad():
-        end = log_density(arrival)
+    arrival, velocity, end, end_slope = _trajectory(log_density, positions, momenta, slope, step_sizes, steps)
     error = (start - end) + 0.5 * (velocity.square().sum(-1) - momenta.square().sum(-1))
     error = torch.where(torch.isfinite(error), error, torch.full_like(error, torch.inf))
     acceptance = torch.exp(-error.clamp(min=0))
     chance = torch.rand(error.shape, generator=generator, dtype=error.dtype, device=error.device)
     accepted = chance < acceptance
-    moved = torch.where(accepted[..., None], arrival, positions)
-    return Step(moved, accepted, acceptance, error, torch.where(accepted, end, start))
+    moved = accepted[..., None]
+    return Step(
+        torch.where(moved, arrival, positions),
+        accepted,
+        acceptance,
+        error,
+        torch.where(accepted, end, start),
+        torch.where(moved, end_slope, slope),
+    )
 
 
 def adapt(
@@ -109,24 +133,24 @@ def adapt(
     *,
     target: float = 0.8,
 ) -> tuple[Tensor, Tensor]:
-    """Positions and step sizes after ``transitions`` of dual averaging per chain (Hoffman and Gelman 2014, equation 6).
+    """Positions and step sizes after ``transitions`` that bring the acceptance of each chain to ``target``.
+
+    Robbins-Monro on the logarithm of the step (Andrieu and Thoms 2008, algorithm 4), then the average of the second
+    half of its path (Polyak and Juditsky 1992). The path must be nearly at rest by then: acceptance bends down over the
+    logarithm of the step, so the average of a path that swings widely accepts more often than its steps did.
 
     While step sizes depend on the past, f is not invariant: what is drawn here is for warming up only.
-    The averaged step is usually somewhat smaller, and accepts more often, than ``target``: acceptance falls steeply
-    near the largest stable step, and the average leans to the safe side of it.
     """
-    centre = torch.log(10 * step_sizes)
-    shortfall = torch.zeros_like(step_sizes)
-    averaged = log_size = torch.log(step_sizes)
+    log_size = torch.log(step_sizes)
+    kept = []
+    known = None
     for t in range(1, transitions + 1):
-        step = transition(log_density, positions, log_size.exp(), steps, generator)
-        positions = step.positions
-        share = 1 / (t + 10)
-        shortfall = (1 - share) * shortfall + share * (target - step.acceptance)
-        log_size = centre - (t**0.5 / 0.05) * shortfall
-        weight = t**-0.75
-        averaged = weight * log_size + (1 - weight) * averaged
-    return positions, averaged.exp()
+        step = transition(log_density, positions, log_size.exp(), steps, generator, known)
+        positions, known = step.positions, (step.log_density, step.slope)
+        log_size = log_size + ADAPTATION_RATE * t**-ADAPTATION_DECAY * (step.acceptance - target)
+        if 2 * t > transitions:
+            kept.append(log_size)
+    return positions, torch.stack(kept).mean(0).exp() if kept else step_sizes
 
 
 def sample(
@@ -155,10 +179,11 @@ def sample(
     sizes = sizes.expand(positions.shape[:-1]).clone()
     if warmup:
         positions, sizes = adapt(log_density, positions, sizes, steps, warmup, generator, target=target)
-    taken = []
+    taken: list[Step] = []
+    known = None
     for _ in range(transitions):
-        taken.append(transition(log_density, positions, sizes, steps, generator))
-        positions = taken[-1].positions
+        taken.append(transition(log_density, positions, sizes, steps, generator, known))
+        positions, known = taken[-1].positions, (taken[-1].log_density, taken[-1].slope)
     return Trace(
         positions=torch.stack([step.positions for step in taken]),
         energies=-torch.stack([step.log_density for step in taken]),

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from codelength.errors import EvaluationError, UsageError
+from codelength.errors import UsageError
+from codelength.likelihood.weights import ImportanceResult, WeightStream
 
 #: log p(x, z): latents (k, n, d) -> nats (k, n), the items x being held by the callable.
 LogDensity = Callable[[Tensor], Tensor]
@@ -30,12 +30,6 @@ LogDensity = Callable[[Tensor], Tensor]
 #: Draws per call of a proposal. Fixed, so that the draws of a seed depend neither on chunk nor on k (fewer draws
 #: are the beginning of more).
 DRAWS = 16
-
-#: Groups of the jackknife, where there are as many draws.
-GROUPS = 20
-
-#: Fewest weights that a tail is fitted to (Vehtari et al. 2024).
-SHORTEST_TAIL = 5
 
 
 class Proposal(Protocol):
@@ -148,231 +142,32 @@ def _normal(like: Tensor, generator: torch.Generator, k: int) -> Tensor:
     return torch.randn((k, *like.shape), generator=generator, dtype=like.dtype, device=like.device)
 
 
-@dataclass(frozen=True)
-class ImportanceResult:
-    """What k draws say about each of n items; float64 arrays, in nats.
-
-    bound (n,): log 1/k sum w, a stochastic lower bound of log p(x). samples: k.
-    se (n,): its standard error by the delta method, sqrt((k / ess - 1) / (k - 1)); NaN for k = 1. It is itself an
-        estimate from the weights seen, too small where a few of them dominate (see ``pareto_k``).
-    ess (n,): effective sample size (sum w)^2 / sum w^2, between 1 and k (Kong 1992).
-    pareto_k (n,): shape of a generalised Pareto tail fitted to the largest weights (Vehtari et al. 2024). Below 0.5
-        their variance is finite; above 0.7 neither ``bound`` nor ``se`` should be believed. NaN where there are too few
-        weights (k < 21), -inf where the largest are all alike.
-    jackknife_bias (n,): estimate of E[bound] - log p(x), mostly negative; -inf where all weight is in one group. It
-        is reported, never subtracted: a corrected figure would be no bound. NaN for k = 1.
-    curve_k (s,): 1, 2, 5, 10, 20, 50 ... up to k, and k itself.
-    curve (s, n): the bound for that many draws, averaged over the disjoint groups of them; the first row is the
-        evidence lower bound (ELBO), the last is ``bound``.
-    """
-
-    bound: np.ndarray
-    se: np.ndarray
-    samples: int
-    ess: np.ndarray
-    pareto_k: np.ndarray
-    jackknife_bias: np.ndarray
-    curve_k: np.ndarray = field(repr=False)
-    curve: np.ndarray = field(repr=False)
-    kind: str = "lower_bound"
-
-
 def importance(
-    log_joint: LogDensity, proposal: Proposal, samples: int, generator: torch.Generator, *, chunk: int = 64
+    log_joint: LogDensity,
+    proposal: Proposal,
+    samples: int,
+    generator: torch.Generator,
+    *,
+    chunk: int = 64,
+    index: np.ndarray | None = None,
 ) -> ImportanceResult:
     """The k-sample bound of every item, k = ``samples``, with its diagnostics.
 
     log_joint: log p(x, z) for latents (c, n, d), nats (c, n), c at most ``chunk``. generator: on the device of the
-    proposal. chunk: draws weighed at once; it bounds the memory and changes the result only by rounding.
+    proposal. chunk: draws weighed at once; it bounds the memory and changes the result only by rounding. index: numbers
+    of the items (n,), for messages.
 
     Raises EvaluationError for a log-weight that is NaN or +infinity and for an item all of whose weights are zero;
     UsageError for fewer than one draw.
     """
     if chunk < 1:
         raise UsageError(f"expected chunks of at least one draw, got {chunk}")
-    stream = WeightStream(samples)
+    stream = WeightStream(samples, index)
     block = -(-chunk // DRAWS) * DRAWS
     with torch.no_grad():
         for start in range(0, samples, block):
             count = min(block, samples - start)
             draws = [proposal.sample(generator, DRAWS) for _ in range(-(-count // DRAWS))]
             for z in torch.cat(draws)[:count].split(chunk):
-                stream.add(log_joint(z).double() - proposal.log_prob(z).double())
+                stream.add((log_joint(z).double() - proposal.log_prob(z).double()).cpu())
     return stream.result()
-
-
-class WeightStream:
-    """The sums that `ImportanceResult` needs, from log-weights that arrive in chunks; memory O(n sqrt k).
-
-    samples: how many draws there will be in all. Raises UsageError for fewer than one.
-    """
-
-    def __init__(self, samples: int) -> None:
-        if samples < 1:
-            raise UsageError(f"expected at least one sample, got {samples}")
-        self.samples = samples
-        self.seen = 0
-        groups = min(samples, GROUPS)
-        self._edges = [j * samples // groups for j in range(groups + 1)]
-        # One weight more than the tail holds: it is the threshold of the tail.
-        self._kept = tail_length(samples) + 1
-        self._top = self._groups = self._log_squares = torch.zeros(0)
-        self._curve = [_Curve(size) for size in curve_sizes(samples)]
-
-    def add(self, log_weights: Tensor) -> None:
-        """Take in log-weights (c, n), nats; -infinity is a weight of zero.
-
-        Raises EvaluationError for NaN and +infinity; UsageError for more draws than were announced, and for
-        another shape than (c, n).
-        """
-        if log_weights.ndim != 2 or (self.seen and log_weights.shape[1] != self._top.shape[1]):
-            expected = f"(c, {self._top.shape[1]})" if self.seen else "(c, n)"
-            raise UsageError(f"expected log-weights of shape {expected}, got {tuple(log_weights.shape)}")
-        count = len(log_weights)
-        if self.seen + count > self.samples:
-            raise UsageError(f"expected {self.samples} draws in all, got {self.seen + count}")
-        if count == 0:
-            return
-        chunk = log_weights.detach().double()
-        _require_weights(chunk)
-        if not self.seen:
-            nothing = torch.full_like(chunk[0], -math.inf)
-            self._log_squares = nothing
-            self._groups = nothing.repeat(len(self._edges) - 1, 1)
-            self._top = chunk[:0]
-        self._log_squares = torch.logaddexp(self._log_squares, torch.logsumexp(2 * chunk, 0))
-        for group, (first, last) in enumerate(zip(self._edges, self._edges[1:])):
-            part = chunk[max(first - self.seen, 0) : max(last - self.seen, 0)]
-            if len(part):
-                self._groups[group] = torch.logaddexp(self._groups[group], torch.logsumexp(part, 0))
-        largest = torch.cat([self._top, chunk])
-        self._top = torch.topk(largest, min(self._kept, len(largest)), dim=0).values
-        for point in self._curve:
-            point.add(chunk)
-        self.seen += count
-
-    def result(self) -> ImportanceResult:
-        """Raises UsageError before all draws have arrived; EvaluationError for items whose weights are all zero."""
-        if self.seen != self.samples:
-            raise UsageError(f"expected {self.samples} draws in all, got {self.seen}; add the others first")
-        k = self.samples
-        log_sum = torch.logsumexp(self._groups, 0)
-        zero = torch.isneginf(log_sum)
-        if bool(zero.any()):
-            raise EvaluationError(
-                f"all {k} weights of item {int(zero.nonzero()[0])} of the batch are zero, and so for {int(zero.sum())} "
-                f"of {len(zero)} items; use another proposal or more samples"
-            )
-        bound = log_sum - math.log(k)
-        # Rounding may carry the ratio past its limits, 1 and k, and a variance below zero.
-        ess = torch.exp(2 * log_sum - self._log_squares).clamp(1.0, float(k))
-        se = ((k / ess - 1) / (k - 1)).sqrt() if k > 1 else torch.full_like(bound, math.nan)
-        curve = torch.stack([point.mean() for point in self._curve[:-1]] + [bound])
-        sizes = np.array([point.size for point in self._curve])
-        figures = (bound, se, ess, fit_pareto_k(self._top), self._jackknife(bound), curve)
-        bound_, se_, ess_, pareto_k, bias, curve_ = (figure.cpu().numpy() for figure in figures)
-        return ImportanceResult(bound_, se_, k, ess_, pareto_k, bias, sizes, curve_)
-
-    def _jackknife(self, bound: Tensor) -> Tensor:
-        """Delete-group jackknife for groups of unequal size (Busing, Meijer, van der Leeden 1999, section 2)."""
-        k, groups = self.samples, len(self._groups)
-        if groups < 2:
-            return torch.full_like(bound, math.nan)
-        bias = -(groups - 1) * bound
-        for group, (first, last) in enumerate(zip(self._edges, self._edges[1:])):
-            # A sum over the others, not total minus own: where this group dominates, that would cancel.
-            others = torch.cat([self._groups[:group], self._groups[group + 1 :]])
-            left = k - (last - first)
-            bias = bias + (left / k) * (torch.logsumexp(others, 0) - math.log(left))
-        return bias
-
-
-class _Curve:
-    """The mean over disjoint groups of ``size`` consecutive draws of the bound from one group."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.groups = 0
-        self._sum: Tensor | float = 0.0
-        self._filled = 0
-        self._partial: Tensor | None = None
-
-    def add(self, chunk: Tensor) -> None:
-        while len(chunk):
-            whole = len(chunk) // self.size
-            if not self._filled and whole:
-                taken = whole * self.size
-                sums = torch.logsumexp(chunk[:taken].reshape(whole, self.size, -1), 1)
-                self._close(sums.sum(0), whole)
-            else:
-                taken = min(self.size - self._filled, len(chunk))
-                part = torch.logsumexp(chunk[:taken], 0)
-                self._partial = part if self._partial is None else torch.logaddexp(self._partial, part)
-                self._filled += taken
-                if self._filled == self.size:
-                    self._close(self._partial, 1)
-                    self._filled, self._partial = 0, None
-            chunk = chunk[taken:]
-
-    def _close(self, sums: Tensor, groups: int) -> None:
-        self._sum = self._sum + sums
-        self.groups += groups
-
-    def mean(self) -> Tensor:
-        return torch.as_tensor(self._sum) / self.groups - math.log(self.size)
-
-
-def curve_sizes(samples: int) -> list[int]:
-    """1, 2, 5, 10, 20, 50 ... up to ``samples``, which is always the last."""
-    sizes = [m * 10**e for e in range(len(str(samples))) for m in (1, 2, 5)]
-    return [size for size in sizes if size < samples] + [samples]
-
-
-def tail_length(samples: int) -> int:
-    """How many of the largest weights make the tail: min(k / 5, 3 sqrt k), rounded up (Vehtari et al. 2024)."""
-    return math.ceil(min(samples / 5, 3 * math.sqrt(samples)))
-
-
-def fit_pareto_k(largest: Tensor) -> Tensor:
-    """Shape of the generalised Pareto tail of weights: (n,), float64.
-
-    largest: log-weights (M + 1, n), descending; the last is the threshold that the others exceed. The estimator is
-    the one of Zhang and Stephens 2009 (posterior mean of a profile likelihood on a grid), drawn towards 0.5 with the
-    weight of ten observations as in Vehtari et al. 2024, appendix C.
-
-    NaN for fewer than five exceedances; -inf where all of them are zero up to rounding, as with a perfect proposal.
-    """
-    largest = largest.double()
-    length = len(largest) - 1
-    if length < SHORTEST_TAIL:
-        return torch.full_like(largest[0], math.nan)
-    # Scale does not matter to the shape, so the largest weight may be 1.
-    weights = torch.exp(largest - largest[:1])
-    excess = (weights[:-1] - weights[-1:]).flip(0)
-    alike = excess[-1] < 1e-12
-    excess = torch.where(alike, torch.linspace(0, 1, length, dtype=excess.dtype, device=excess.device)[:, None], excess)
-
-    points = 30 + int(math.sqrt(length))
-    grid = torch.arange(1, points + 1, dtype=excess.dtype, device=excess.device)
-    # Ties with the threshold may make the quartile zero; the grid only has to stay finite then.
-    quartile = excess[int(length / 4 + 0.5) - 1].clamp(min=1e-290)
-    theta = 1 / excess[-1] + (1 - (points / (grid - 0.5)).sqrt())[:, None] / (3 * quartile)
-    # One grid point at a time: (points, M, n) at once would be the largest thing in memory.
-    shape = torch.stack([torch.log1p(-row * excess).mean(0) for row in theta])
-    profile = length * (torch.log(-theta / shape) - shape - 1)
-    mean_theta = (torch.softmax(profile, 0) * theta).sum(0)
-    fitted = torch.log1p(-mean_theta * excess).mean(0)
-    drawn = (length * fitted + 10 * 0.5) / (length + 10)
-    return torch.where(alike, torch.full_like(drawn, -math.inf), drawn)
-
-
-def _require_weights(chunk: Tensor) -> None:
-    bad = (torch.isnan(chunk) | torch.isposinf(chunk)).any(0)
-    if bool(bad.any()):
-        first = int(bad.nonzero()[0])
-        column = chunk[:, first]
-        value = float(column[torch.isnan(column) | torch.isposinf(column)][0])
-        raise EvaluationError(
-            f"expected log-weights that are numbers, got {value} for item {first} of the batch, and so for "
-            f"{int(bad.sum())} of {len(bad)} items; a mean without them would be another figure, so there is none"
-        )
