@@ -71,6 +71,7 @@ def grids_of_latents() -> nn.Module:
 
 
 def pixel_autoencoder() -> nn.Module:
+    """With labels."""
     config = VAEConfig(
         latents=(1, 1),
         strides=(2, 1),
@@ -79,6 +80,7 @@ def pixel_autoencoder() -> nn.Module:
         head=(8,),
         neighbourhood=(2, 3),
         latent_bits=8,
+        labels=2,
         seed=6,
     )
     return build_vae(config, Space((4, 4), 3))

@@ -29,13 +29,14 @@ def items() -> Tensor:
     return torch.tensor(np.array(list(np.ndindex(2, 2, 2, 2))).reshape(16, 2, 2))
 
 
-def evidence(model: VAE, x: Tensor, grid: int = 161) -> Tensor:
-    """log p(x) of a model of two latents, by the trapezoid rule over them: the slow, obvious way."""
+def evidence(model: VAE, x: Tensor, grid: int = 161, label: int | None = None) -> Tensor:
+    """log p(x), or given a label, of a model of two latents, by the trapezoid rule over them: the slow, obvious way."""
     unit = model.latent.symbols / 16
     z = torch.linspace(-8, 8, grid, dtype=torch.float64)
     pairs = torch.cartesian_prod(z, z)
     log_prior = -0.5 * (pairs**2).sum(1) - math.log(2 * math.pi) + 2 * math.log(16 / (grid - 1))
-    params = model.decoders[0]((pairs * unit + model.latent.symbols / 2).float()).reshape(len(pairs), 4, 1)
+    given = [] if label is None else [torch.full((len(pairs),), label)]
+    params = model.decoders[0]((pairs * unit + model.latent.symbols / 2).float(), *given).reshape(len(pairs), 4, 1)
     out = []
     for item in x:
         fit = model.leaf.log_prob(params, item.reshape(1, -1).expand(len(pairs), -1)).sum(1)
@@ -72,6 +73,42 @@ def test_bound_is_below_the_evidence_by_the_divergence_of_the_posterior() -> Non
     bound = model.log_weights(x, 4000, torch.Generator().manual_seed(3)).double()
     slack = 4 * bound.std(0) / math.sqrt(len(bound))
     assert (bound.mean(0) <= evidence(model, x) + slack).all()
+
+
+def with_labels() -> VAE:
+    model = build_vae(VAEConfig(latents=(2,), hidden=(8,), labels=3, seed=1), Space((2, 2), 2))
+    with torch.no_grad():
+        model.decoders[0].rest[-1].weight.mul_(30.0)  # type: ignore[union-attr,index]
+        model.decoders[0].biases.weight.mul_(10.0)  # type: ignore[union-attr]
+    return model.eval()
+
+
+@torch.no_grad()
+def test_a_model_with_labels_is_the_mixture_over_them() -> None:
+    model, x = with_labels(), items()
+    given = torch.stack([evidence(model, x, label=label) for label in range(3)])
+    assert float((given[0] - given[1]).abs().max()) > 0.1
+    whole = torch.logsumexp(given, 0) - math.log(3)
+    context = {"shape": (2, 2), "generator": torch.Generator().manual_seed(8)}
+    weights = model.law().log_weights(x, context, 8000).double()  # type: ignore[attr-defined]
+    error = weights.exp().std(0) / math.sqrt(8000)
+    assert ((weights.exp().mean(0) - whole.exp()).abs() < 4.5 * error + 1e-5).all()
+    told = torch.full((16,), 1)
+    weights = model.log_weights(x, 8000, torch.Generator().manual_seed(9), told).double()
+    error = weights.exp().std(0) / math.sqrt(8000)
+    assert ((weights.exp().mean(0) - given[1].exp()).abs() < 4.5 * error + 1e-5).all()
+
+
+def test_the_classifier_learns_beside_the_bound() -> None:
+    model, x = with_labels(), items()
+    label = torch.arange(16) % 3
+    loss = model.loss(x, torch.Generator().manual_seed(1), label)
+    bound = model._loss(x, torch.Generator().manual_seed(1), label)
+    assert model.classifier is not None
+    guess = torch.log_softmax(model.classifier(x.float()), 1)[torch.arange(16), label]
+    assert float(loss.detach()) == pytest.approx(float((bound - guess.mean()).detach()), rel=1e-5)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.classifier.parameters())
 
 
 def gradients(model: VAE, x: Tensor, seed: int, part: str) -> Tensor:
@@ -177,8 +214,8 @@ def test_a_part_of_the_background_estimates_the_whole_without_bias(changes: dict
     model = on_grids(**changes)
     x = sparse_images(model, 4)
     z = 2048 + 300 * torch.randn(4, *model.shapes[0], generator=torch.Generator().manual_seed(4))
-    whole = model._fit(x, z, 1.0, None)
-    parts = torch.stack([model._fit(x, z, 0.3, torch.Generator().manual_seed(seed)) for seed in range(400)])
+    whole = model._fit(x, (z,), 1.0, None)
+    parts = torch.stack([model._fit(x, (z,), 0.3, torch.Generator().manual_seed(seed)) for seed in range(400)])
     error = parts.std(0) / 20
     assert float(error.min()) > 0
     assert ((parts.mean(0) - whole).abs() < 4.5 * error).all()
@@ -227,6 +264,7 @@ def test_latents_of_grids_have_the_shapes_that_strides_give() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
+        {"labels": 1},
         {"strides": (2,)},
         {"strides": (3, 1)},
         {"strides": (0, 2)},

@@ -571,6 +571,8 @@ class NetworkEmitter:
             if axis == 1 and args[0].shape[0] % parts == 0:
                 width = args[0].shape[0] // parts
                 return [self._slice(args[0], i * width, (i + 1) * width) for i in range(parts)]
+        if node.target is operator.getitem and args[1] == (slice(None), slice(None), None, None):
+            return args[0]  # a vector about to be spread over an image
         if node.target is operator.getitem and isinstance(args[0], list):
             return args[0][args[1]]
         if name in ("reshape", "view", "flatten"):

@@ -18,20 +18,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from codelength.distributions import Normal, named_leaf
+from codelength.distributions import Categorical, Normal, named_leaf
 from codelength.errors import RecipeError
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
-from codelength.networks.conditionals import NetworkConditional, RasterConditional, elements_of
+from codelength.networks.conditionals import NetworkConditional, RasterConditional, UniformIndex, elements_of
 from codelength.networks.masked import InputScale
 from codelength.networks.residual import (
     CausalPixels,
     ChannelsFirst,
     Pixels,
     downwards,
+    labelled,
     last,
     upwards,
 )
@@ -50,6 +51,9 @@ class VAEConfig:
     vector without a grid. channels: of the networks at full resolution, at half, at a quarter and so on; blocks:
     residual blocks at each of these resolutions. head: hidden units of residual blocks that turn the features of each
     pixel into its distribution.
+
+    labels: how many there are to be conditioned on, 0 for none. Items are coded without being told theirs: the label is
+    a latent like the others, uniform, with a learned posterior.
 
     neighbourhood: (rows, columns) that the distribution of a pixel sees of the image itself besides its latents: the
     pixels that come before it of so many rows, its own the last, and so many columns with its own in the middle
@@ -77,6 +81,7 @@ class VAEConfig:
     blocks: tuple[int, ...] = (1, 1, 2)
     head: tuple[int, ...] = ()
     neighbourhood: tuple[int, ...] = ()
+    labels: int = 0
     background: float = 1.0
     latent_bits: int = 12
     leaf: str = ""
@@ -93,7 +98,8 @@ class VAE(nn.Module):
 
     leaf: distribution of one element of an item. shapes: of the latents, from below. encoders[l](the layer below) and
     decoders[l](z_l) give the parameters of q(z_l | below) and of p(below | z_l); where the bottom decoder is
-    ``CausalPixels`` it takes the item, too.
+    ``CausalPixels`` it takes the item, too. All take the label last where there are labels; classifier(item) gives the
+    logits of q(label | x), and the model is that of Kingma, Mohamed, Rezende, Welling (2014, "M2").
     """
 
     steps: Tensor
@@ -106,6 +112,7 @@ class VAE(nn.Module):
         encoders: list[nn.Module],
         decoders: list[nn.Module],
         config: VAEConfig,
+        classifier: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.space = space
@@ -115,11 +122,17 @@ class VAE(nn.Module):
         self.encoders = nn.ModuleList(encoders)
         self.decoders = nn.ModuleList(decoders)
         self.config = config
+        self.labels = config.labels
+        self.classifier = classifier
         self.top = StandardNormal(math.prod(shapes[-1]))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # of training, for the warm-up
 
-    def law(self) -> Law:
-        """The model as an expression in the laws of probability."""
+    def law(self, given_label: bool = False) -> Law:
+        """The model as an expression in the laws of probability.
+
+        given_label: the label is in the context, under "label", where otherwise it is a latent of the law.
+        """
+        with_label = ("label",) if self.labels else ()
         law: Law = Independent(NetworkConditional(self.top, self.latent, self.shapes[-1], ()))
         for level in reversed(range(len(self.shapes))):
             name = f"z{level + 1}"
@@ -127,43 +140,56 @@ class VAE(nn.Module):
             decoder = self.decoders[level]
             likelihood: Law
             if isinstance(decoder, CausalPixels):
-                likelihood = Sequential(RasterConditional(decoder, leaf, below, (name,), decoder.slope))
+                likelihood = Sequential(RasterConditional(decoder, leaf, below, (name, *with_label), decoder.slope))
             else:
-                likelihood = Independent(NetworkConditional(decoder, leaf, below, (name,)))  # type: ignore[arg-type]
-            encoder = NetworkConditional(self.encoders[level], self.latent, self.shapes[level], ("x",))
+                likelihood = Independent(NetworkConditional(decoder, leaf, below, (name, *with_label)))  # type: ignore[arg-type]
+            encoder = NetworkConditional(self.encoders[level], self.latent, self.shapes[level], ("x", *with_label))
             law = Marginal(name, law, likelihood, Independent(encoder))
+        if self.classifier is not None and not given_label:
+            prior = Independent(UniformIndex(self.labels))
+            guess = NetworkConditional(self.classifier, Categorical(self.labels), (1,), ("x",))
+            law = Marginal("label", prior, law, Independent(guess))
         return law
 
     def terms(
         self,
         x: Tensor,
         generator: torch.Generator | None = None,
+        label: Tensor | None = None,
         *,
+        count: int = 1,
         doubly: bool = False,
         background: float = 1.0,
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """One draw of the latents for items x (n, *shape), continuous.
+        """``count`` draws of the latents for items x (n, *shape), continuous, given labels (n,) if there are any.
 
-        Returns log p(x | z_1), nats (n,); for each layer log q(z_l | below) - log p(z_l | above), nats (n,), the cost
-        of its latents; and for each layer the parameters of q, (n, *shape, 2), where the encoder's weights enter.
+        Returns log p(x | z_1), nats (count n,), draw by draw; for each layer log q(z_l | below) - log p(z_l | above),
+        nats (count n,), the cost of its latents; and for each layer the parameters of q, (count n, *shape, 2), where
+        the encoder's weights enter.
 
         doubly: weights of encoders enter by way of the draws alone: inside log q they are constants, while the layers
         below that q looks at are not (Bauer and Mnih 2021, section 4). background: share of the blank background to
         look at; log p(x | z_1) is then an unbiased estimate.
         """
         below: Tensor = x.float()
+        given: tuple[Tensor, ...] = () if label is None else (label,)
         drawn: list[Tensor] = []
         spent: list[Tensor] = []  # log q of each layer
         entries: list[Tensor] = []
-        for encoder, shape in zip(self.encoders, self.shapes):
-            size = (len(x), *shape, 2)
-            if doubly:
-                entry = elements_of(encoder(below.detach()), 2).reshape(size)
+        for level, (encoder, shape) in enumerate(zip(self.encoders, self.shapes)):
+            size = (len(below), *shape, 2)
+            entry = elements_of(encoder(below.detach() if doubly else below, *given), 2).reshape(size)
+            if level == 0 and count > 1:  # the items are encoded once, whatever the number of draws
+                entry = entry.repeat(count, *[1] * (entry.ndim - 1))
+                given = tuple(each.repeat(count) for each in given)
+            passing = params = entry
+            if doubly and level == 0:
+                passing = entry.detach()
+            elif doubly:
                 fixed = {name: value.detach() for name, value in encoder.state_dict().items()}
-                passing = elements_of(torch.func.functional_call(encoder, fixed, (below,)), 2).reshape(size)
+                again = torch.func.functional_call(encoder, fixed, (below, *given))
+                passing = elements_of(again, 2).reshape(size)
                 params = passing + (entry - entry.detach())
-            else:
-                passing = params = entry = elements_of(encoder(below), 2).reshape(size)
             noise = torch.randn(params.shape[:-1], generator=generator).to(params)
             below = self.latent.draw(params, noise)
             spent.append(self.latent.log_density(passing, below).flatten(1).sum(1))
@@ -172,19 +198,24 @@ class VAE(nn.Module):
         costs = []
         for level, z in enumerate(drawn):
             if level + 1 < len(drawn):
-                params = elements_of(self.decoders[level + 1](drawn[level + 1]), 2)
+                params = elements_of(self.decoders[level + 1](drawn[level + 1], *given), 2)
             else:
                 params = self.top().reshape(1, -1, 2)
             costs.append(spent[level] - self.latent.log_density(params, z.flatten(1)).sum(1))
-        return self._fit(x, drawn[0], background, generator), costs, entries
+        x = x.repeat(count, *[1] * (x.ndim - 1))
+        return self._fit(x, (drawn[0], *given), background, generator), costs, entries
 
-    def _fit(self, x: Tensor, z: Tensor, background: float, generator: torch.Generator | None) -> Tensor:
-        """log p(x | z_1), nats (n,), or with a part of the background only an unbiased estimate of it."""
+    def _fit(
+        self, x: Tensor, given: tuple[Tensor, ...], background: float, generator: torch.Generator | None
+    ) -> Tensor:
+        """log p(x | z_1), nats (n,), or with a part of the background only an unbiased estimate of it.
+
+        given: z_1, and the labels if there are any.
+        """
         decoder = self.decoders[0]
-        given: tuple[Tensor, ...] = (z,)
         if isinstance(decoder, CausalPixels):
             image = x[..., None] if x.ndim == 3 else x
-            given = (image.permute(0, 3, 1, 2).float(), z)
+            given = (image.permute(0, 3, 1, 2).float(), *given)
         if background == 1.0:
             params = elements_of(decoder(*given), self.leaf.parameters)
             return self.leaf.log_prob(params.float(), x.flatten(1)).sum(1)
@@ -201,24 +232,36 @@ class VAE(nn.Module):
         )
         return spread
 
-    def log_weights(self, x: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    def log_weights(
+        self, x: Tensor, count: int, generator: torch.Generator | None = None, label: Tensor | None = None
+    ) -> Tensor:
         """log p(x, z) - log q(z | x) of `count` draws for each item, with continuous latents: nats (count, n)."""
-        fit, costs, _ = self.terms(x.repeat(count, *[1] * (x.ndim - 1)), generator)
+        fit, costs, _ = self.terms(x, generator, label, count=count)
         return (fit - sum(costs)).reshape(count, len(x))
 
-    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The training objective, nats per item: minus the bound, with free nats, warm-up and samples as set."""
+    def loss(self, x: Tensor, generator: torch.Generator | None = None, label: Tensor | None = None) -> Tensor:
+        """The training objective, nats per item: minus the bound, with free nats, warm-up and samples as set.
+
+        With labels, the bound is that of p(x | label), and the classifier learns beside it.
+        """
+        loss = self._loss(x, generator, label)
+        if self.classifier is not None:
+            assert label is not None
+            loss = loss + nn.functional.cross_entropy(self.classifier(x.float()), label)
+        return loss
+
+    def _loss(self, x: Tensor, generator: torch.Generator | None, label: Tensor | None) -> Tensor:
         config = self.config
         k = config.samples
         share = min(1.0, (int(self.steps) + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         if self.training:
             self.steps += 1
         if k == 1:
-            fit, costs, _ = self.terms(x, generator, background=config.background if self.training else 1.0)
+            fit, costs, _ = self.terms(x, generator, label, background=config.background if self.training else 1.0)
             total = sum(cost.mean().clamp_min(config.free_nats) for cost in costs)
             return share * total - fit.mean()
         doubly = config.gradient == "doubly_reparameterised"
-        fit, costs, entries = self.terms(x.repeat(k, *[1] * (x.ndim - 1)), generator, doubly=doubly)
+        fit, costs, entries = self.terms(x, generator, label, count=k, doubly=doubly)
         weights = (fit - share * sum(costs)).reshape(k, len(x))
         if not doubly:
             return math.log(k) - torch.logsumexp(weights, 0).mean()
@@ -231,17 +274,19 @@ class VAE(nn.Module):
         surrogate = (shares * (weights - weights.detach())).sum(0)  # zero, with the gradient
         return -(bound + surrogate).mean()
 
-    def validation(self, x: Tensor) -> dict[str, Tensor]:
+    def validation(self, x: Tensor, label: Tensor | None = None) -> dict[str, Tensor]:
         """What to follow while training, nats (n,): the bound, and the importance-weighted one where it is trained."""
         generator = torch.Generator().manual_seed(0)
-        fit, costs, _ = self.terms(x, generator)
+        fit, costs, _ = self.terms(x, generator, label)
         figures = {"bound": fit - sum(costs)}
         if self.config.samples > 1:
             k = self.config.samples
-            weighted = torch.logsumexp(self.log_weights(x, k, generator), 0) - math.log(k)
+            weighted = torch.logsumexp(self.log_weights(x, k, generator, label), 0) - math.log(k)
             figures = {f"bound_of_{k}": weighted, **figures}
         for level, cost in enumerate(costs):
             figures[f"cost_of_z{level + 1}"] = -cost
+        if self.classifier is not None and label is not None:
+            figures["label"] = -nn.functional.cross_entropy(self.classifier(x.float()), label, reduction="none")
         return figures
 
     def log_prob(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -295,6 +340,7 @@ def build_vae(config: VAEConfig, space: Space, frequencies: np.ndarray | None = 
             shapes, encoders, decoders = _convolutional(config, space, leaf.parameters)
         else:
             shapes, encoders, decoders = _dense(config, space, leaf.parameters)
+        classifier = _classifier(config, space) if config.labels else None
     bottom = decoders[0]
     with torch.no_grad():
         start = torch.from_numpy(shares / shares.sum(1, keepdims=True))
@@ -303,8 +349,9 @@ def build_vae(config: VAEConfig, space: Space, frequencies: np.ndarray | None = 
             start = start.reshape(-1, channels, space.symbols).mean(0)
             _set_biases(bottom.last, leaf.initial_parameters(start))
         else:
-            _set_biases(list(bottom.children())[-1], leaf.initial_parameters(start))
-    model = VAE(space, leaf, shapes, encoders, decoders, config)
+            output = [layer for layer in bottom.modules() if isinstance(layer, nn.Linear)][-1]
+            _set_biases(output, leaf.initial_parameters(start))
+    model = VAE(space, leaf, shapes, encoders, decoders, config, classifier)
     if config.strides:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
@@ -328,8 +375,9 @@ def _dense(
         below = space.dims if level == 0 else config.latents[level - 1]
         outputs = space.dims * parameters if level == 0 else 2 * below
         scale = _data_scale(space.symbols) if level == 0 else _grid(config)
-        encoders.append(_perceptron(scale, below, config.hidden, 2 * units, flatten=level == 0))
-        decoders.append(_perceptron(_grid(config), units, config.hidden[::-1], outputs))
+        encoder = _perceptron(scale, below, config.hidden, 2 * units, flatten=level == 0)
+        encoders.append(labelled(encoder, config.labels))
+        decoders.append(labelled(_perceptron(_grid(config), units, config.hidden[::-1], outputs), config.labels))
     return [(units,) for units in config.latents], encoders, decoders
 
 
@@ -365,19 +413,40 @@ def _convolutional(
             up.append(ChannelsFirst(shape))
         trunk = nn.Sequential(*up, upwards(widths[-1] if flat else units, widths, some))
         if level > 0:
-            decoder: nn.Module = nn.Sequential(trunk, nn.ReLU(), last(widths[0], 2 * inputs))
+            top = nn.Sequential(trunk, nn.ReLU(), last(widths[0], 2 * inputs))
+            if config.labels:
+                top = nn.Sequential(*trunk, *list(top)[1:])
+            decoder: nn.Module = labelled(top, config.labels)
         elif config.neighbourhood:
             kernel = config.neighbourhood[0], config.neighbourhood[1]
             decoder = CausalPixels(
-                trunk, widths[0], config.head, colours, parameters, _data_scale(space.symbols), kernel
+                labelled(trunk, config.labels),
+                widths[0],
+                config.head,
+                colours,
+                parameters,
+                _data_scale(space.symbols),
+                kernel,
             )
         else:
-            decoder = Pixels(trunk, widths[0], config.head, colours, parameters)
+            decoder = Pixels(labelled(trunk, config.labels), widths[0], config.head, colours, parameters)
         shapes.append(shape)
-        encoders.append(nn.Sequential(*down))
+        encoders.append(labelled(nn.Sequential(*down), config.labels))
         decoders.append(decoder)
         below, level_below = shape, depth
     return shapes, encoders, decoders
+
+
+def _classifier(config: VAEConfig, space: Space) -> nn.Module:
+    """From items to logits of labels, as large as an encoder."""
+    scale, size = _data_scale(space.symbols), space.shape
+    if not config.strides:
+        return _perceptron(scale, space.dims, config.hidden, config.labels, flatten=True)
+    inputs: Any = size[2] if len(size) == 3 else 1
+    halvings = len(config.channels) - 1
+    units: Any = config.channels[-1] * math.prod(s >> halvings for s in size[:2] if s is not None)
+    body = downwards(inputs, config.channels, config.blocks)
+    return nn.Sequential(scale, ChannelsFirst(size), body, nn.Flatten(), nn.Linear(units, config.labels))  # type: ignore[arg-type]
 
 
 def _perceptron(
@@ -420,6 +489,7 @@ def _check(config: VAEConfig, space: Space) -> None:
         need(not config.neighbourhood, "a neighbourhood is for convolutional networks; give strides, too")
         need(config.background == 1.0, "a share of the background is for convolutional networks; give strides, too")
     need(5 <= config.latent_bits <= 16, f"expected 5 to 16 latent_bits, got {config.latent_bits}")
+    need(config.labels != 1 and config.labels >= 0, f"expected labels = 0 or at least 2, got {config.labels}")
     need(config.samples >= 1, f"expected at least one sample, got {config.samples}")
     need(
         config.gradient in ("plain", "doubly_reparameterised"),

@@ -113,6 +113,34 @@ def _pointwise(layer: Any, rows: Tensor) -> Tensor:
     return nn.functional.linear(rows, weight.flatten(1), layer.bias)
 
 
+class Labelled(nn.Module):
+    """A network whose first layer has a bias of its own for each label: forward(x, label (n,) integers)."""
+
+    def __init__(self, first: nn.Module, rest: nn.Module, labels: int, width: int, image: bool) -> None:
+        super().__init__()
+        self.first, self.rest, self.image = first, rest, image
+        self.biases = nn.Embedding(labels, width)
+        with torch.no_grad():
+            self.biases.weight.mul_(0.1)
+
+    def forward(self, x: Tensor, label: Tensor) -> Tensor:
+        bias = self.biases(label)
+        return self.rest(self.first(x) + (bias[:, :, None, None] if self.image else bias))
+
+
+def labelled(network: nn.Sequential, labels: int) -> nn.Module:
+    """The same network with labels, entering at its first layer; the network itself where there are none."""
+    if not labels:
+        return network
+    layers: list[nn.Module] = []
+    for layer in network:
+        layers += list(layer) if isinstance(layer, nn.Sequential) else [layer]
+    place = next(k for k, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
+    width = layers[place].bias.shape[0]  # type: ignore[union-attr,index]
+    image = isinstance(layers[place], nn.Conv2d)
+    return Labelled(nn.Sequential(*layers[: place + 1]), nn.Sequential(*layers[place + 1 :]), labels, width, image)  # type: ignore[arg-type]
+
+
 class Pixels(nn.Module):
     """From latents to the parameters of every pixel: ``trunk`` gives features (n, f, h, w), and the same function of
     each pixel's features, residual blocks of ``head`` hidden units, the parameters (n, channels * parameters, h, w).
@@ -125,11 +153,11 @@ class Pixels(nn.Module):
         self.head = nn.Sequential(*[ResidualBlock(features, hidden, 1) for hidden in head], nn.ReLU())
         self.last: nn.Module = last(features, channels * parameters)
 
-    def features(self, z: Tensor) -> Tensor:
-        return self.trunk(z)
+    def features(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.trunk(z) if label is None else self.trunk(z, label)
 
-    def forward(self, z: Tensor) -> Tensor:
-        return self.last(self.head(self.features(z)))
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.last(self.head(self.features(z, label)))
 
     def at(self, features: Tensor, pixels: Tensor) -> Tensor:
         """The parameters (N, channels * parameters) of some pixels, by their row-major numbers (N,) in the batch."""
@@ -171,8 +199,8 @@ class CausalPixels(Pixels):
             end.weight.mul_(0.1)
         self.last = end
 
-    def features(self, x: Tensor, z: Tensor) -> Tensor:  # type: ignore[override]
-        return self.first(self.scale(x)) + self.trunk(z)
+    def features(self, x: Tensor, z: Tensor, label: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        return self.first(self.scale(x)) + super().features(z, label)
 
-    def forward(self, x: Tensor, z: Tensor) -> Tensor:  # type: ignore[override]
-        return self.last(self.head(self.features(x, z)))
+    def forward(self, x: Tensor, z: Tensor, label: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        return self.last(self.head(self.features(x, z, label)))
