@@ -8,7 +8,8 @@ from itertools import accumulate
 import numpy as np
 
 from codelength.coding.frequencies import Leaf
-from codelength.coding.tables import DECAY, INVERSE_SCALE, LOGISTIC, NORMAL
+from codelength.coding.logarithm import exp2_fixed, log2_fixed
+from codelength.coding.tables import DECAY, EXP2, INVERSE_SCALE, LOGISTIC, NORMAL
 
 
 class Exhausted(Exception):
@@ -97,6 +98,14 @@ def cumulative(leaf: Leaf, params: list[int]) -> list[int]:
         sums = [0, *accumulate(weights)]
         return [sums[x] * (total - symbols) // sums[-1] + x for x in range(symbols + 1)]
 
+    if leaf.family == "beta_binomial":
+        rising = [beta_binomial_logs(clamp(value, -16384, 14336), symbols) for value in params]
+        lengths = [a + b for a, b in zip(rising[0], reversed(rising[1]))]
+        greatest = max(lengths)
+        sums = [0, *accumulate(int(exp2_fixed(greatest - length)) for length in lengths)]
+        shift = max(0, sums[-1].bit_length() - (62 - leaf.bits))
+        return [(sums[x] >> shift) * (total - symbols) // (sums[-1] >> shift) + x for x in range(symbols + 1)]
+
     if leaf.family == "gaussian":
         count, weights, table, knots = 1, [2**20], NORMAL, 128
     else:
@@ -116,6 +125,15 @@ def cumulative(leaf: Leaf, params: list[int]) -> list[int]:
             mixed += weight * (value if d <= 0 else one - value)
         result.append(((mixed >> 16) * (total - symbols) >> 34) + x)
     return [*result, total]
+
+
+def beta_binomial_logs(parameter: int, symbols: int) -> list[int]:
+    """log2 of a (a + 1) ... (a + x - 1) / x! for x = 0 .. A - 1, in units of 2^-20."""
+    whole, part = divmod(-parameter, 1024)
+    shape = int(EXP2[part]) * 2**40 // 2 ** (30 + whole) if whole >= -30 else 0
+    assert shape
+    steps = [int(log2_fixed(i * 2**40 + shape)) - int(log2_fixed((i + 1) * 2**40)) for i in range(symbols - 1)]
+    return [0, *accumulate(steps)]
 
 
 def find_in(boundaries: list[int]):

@@ -3,7 +3,7 @@ import pytest
 from coding_oracles import SlowStream, cumulative, slow_push
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit, ndtr, softmax
+from scipy.special import betaln, expit, ndtr, softmax
 
 from codelength.coding.frequencies import (
     CODES,
@@ -14,7 +14,6 @@ from codelength.coding.frequencies import (
     intervals,
     pop_elements,
     push_elements,
-    scratch_size,
     search,
 )
 from codelength.coding.logarithm import log2_fixed
@@ -47,6 +46,8 @@ def parameter_rows(leaf, rng, rows, wild):
     a, k = leaf.symbols, leaf.components
     if leaf.family in ("bernoulli", "categorical"):
         return rng.normal(0, 3000, (rows, leaf.parameters)).round().astype(int)
+    if leaf.family == "beta_binomial":
+        return rng.integers(-8000, 9000, (rows, 2))
     parts = [rng.integers(-64, 64 * a + 64, (rows, k)), rng.integers(-512, 256 * 5, (rows, k))]
     if leaf.family == "logistic_mixture":
         parts.insert(0, rng.integers(-1000, 1000, (rows, k)))
@@ -60,6 +61,10 @@ def probabilities(leaf, params):
         return np.array([expit(-values[0]), expit(values[0])])
     if leaf.family == "categorical":
         return softmax(values)
+    if leaf.family == "beta_binomial":
+        alpha, beta = np.exp2(values)
+        x = np.arange(leaf.symbols)
+        return softmax(betaln(x + alpha, x[::-1] + beta) - betaln(x + 1, x[::-1] + 1))
     k = leaf.components
     weights = softmax(values[:k]) if leaf.family == "logistic_mixture" else np.ones(1)
     means, scales = values[-2 * k : -k], np.exp(values[-k:])
@@ -98,7 +103,7 @@ def test_search_finds_every_symbol(family, data, seed, wild):
     leaf = data.draw(leaves(family))
     row = parameter_rows(leaf, np.random.default_rng(seed), 1, wild)[0]
     edges = all_intervals(leaf, row)
-    scratch = np.empty(scratch_size(leaf.code, leaf.symbols, leaf.components), np.int64)
+    scratch = leaf.scratch()
     for x, (start, end) in enumerate(zip(edges, edges[1:])):
         for slot in (start, (start + end) // 2, end - 1):
             found = search(leaf.code, leaf.symbols, leaf.bits, leaf.components, row.astype(np.float32), slot, scratch)
@@ -115,6 +120,7 @@ def test_masses_are_near_the_probabilities(family, data, seed):
     masses = np.diff(all_intervals(leaf, row)) / 2**leaf.bits
     bound = (leaf.symbols + 2) / 2**leaf.bits + 2**-13
     bound += leaf.components / 2**20 if family == "logistic_mixture" else 0
+    bound += leaf.symbols / 2**19 if family == "beta_binomial" else 0
     bound += leaf.symbols / 2 ** min(30, 62 - leaf.bits - (leaf.symbols - 1).bit_length())
     assert np.abs(masses - probabilities(leaf, row)).max() <= bound
 
@@ -127,6 +133,7 @@ def test_integer_arithmetic_costs_next_to_nothing(family):
         "categorical": Leaf("categorical", 256),
         "logistic_mixture": Leaf("logistic_mixture", 256, components=5),
         "gaussian": Leaf("gaussian", 4096),
+        "beta_binomial": Leaf("beta_binomial", 256),
     }[family]
     rng = np.random.default_rng(1)
     excesses = []
@@ -144,6 +151,7 @@ def test_extreme_sizes():
         Leaf("logistic_mixture", 65536, 28, components=3),
         Leaf("logistic_mixture", 65536, 17, components=1),
         Leaf("gaussian", 65536, 28),
+        Leaf("beta_binomial", 65536, 28),
     ):
         rng = np.random.default_rng(2)
         for wild in (False, True):
@@ -233,6 +241,7 @@ def test_golden_cumulative_functions():
         16777216,
     ]
     assert all_intervals(Leaf("gaussian", 4), np.array([111, 55])) == [0, 2679198, 7130693, 12273902, 16777216]
+    assert all_intervals(Leaf("beta_binomial", 4), np.array([1111, -222])) == [0, 1298906, 4188698, 9036905, 16777216]
 
 
 def test_wrong_use():
@@ -259,6 +268,8 @@ def test_wrong_use():
         ("beta", 2),
         ("bernoulli", 3),
         ("gaussian", 12),
+        ("beta_binomial", 65537),
+        ("beta_binomial", 16, 24, 2),
         ("categorical", 1),
         ("categorical", 8192),
         ("logistic_mixture", 65537),

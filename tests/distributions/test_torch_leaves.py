@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
 from codelength.coding.frequencies import Leaf, code_lengths
-from codelength.distributions import Bernoulli, Categorical, LogisticMixture, Normal, leaf_of
+from codelength.distributions import Bernoulli, BetaBinomial, Categorical, LogisticMixture, Normal, leaf_of
 
 LEAVES = {
     "bernoulli": Bernoulli(),
@@ -16,6 +18,8 @@ LEAVES = {
     "mixture of one on two symbols": LogisticMixture(2, 1),
     "normal": Normal(64),
     "normal on two bins": Normal(2),
+    "beta-binomial": BetaBinomial(40),
+    "beta-binomial on two symbols": BetaBinomial(2),
 }
 
 
@@ -89,7 +93,9 @@ def test_initial_parameters_give_the_frequencies(leaf):
     torch.testing.assert_close(table(leaf, leaf.initial_parameters(frequencies)).exp(), frequencies)
 
 
-@pytest.mark.parametrize("leaf", [LogisticMixture(40, 3), Normal(64)], ids=["mixture", "normal"])
+@pytest.mark.parametrize(
+    "leaf", [LogisticMixture(40, 3), Normal(64), BetaBinomial(64)], ids=["mixture", "normal", "beta-binomial"]
+)
 def test_initial_parameters_give_the_mean_and_spread(leaf):
     x = torch.arange(leaf.symbols).double()
     frequencies = torch.exp(-0.5 * ((x - 22) / 6) ** 2)[None]
@@ -97,3 +103,40 @@ def test_initial_parameters_give_the_mean_and_spread(leaf):
     mean = (p * x).sum()
     assert mean == pytest.approx(22, abs=0.2)
     assert ((p * (x - mean) ** 2).sum()).sqrt() == pytest.approx(6, rel=0.35)
+
+
+def exact_beta_binomial(n: int, alpha: Fraction, beta: Fraction) -> list[Fraction]:
+    """By the recurrence over x, in rational numbers."""
+    p = [Fraction(1)]
+    for x in range(n):
+        p.append(p[-1] * (n - x) * (x + alpha) / ((x + 1) * (n - x - 1 + beta)))
+    return [value / sum(p) for value in p]
+
+
+@pytest.mark.parametrize("log2_shapes", [(0, 0), (3, -2), (-16, 14), (14, 14), (-16, -16), (1, -16)])
+@pytest.mark.parametrize("symbols", [2, 3, 31])
+def test_beta_binomial_is_the_exact_distribution(symbols, log2_shapes):
+    alpha, beta = (Fraction(2) ** k for k in log2_shapes)
+    exact = torch.tensor([float(p) for p in exact_beta_binomial(symbols - 1, alpha, beta)], dtype=torch.float64).log()
+    params = torch.tensor([log2_shapes], dtype=torch.float64)
+    leaf = BetaBinomial(symbols)
+    torch.testing.assert_close(table(leaf, params)[0], exact, rtol=1e-9, atol=1e-9)
+    # single precision of the parameters does not make the log-gammas of large shapes cancel
+    torch.testing.assert_close(table(leaf, params.float())[0].double(), exact, rtol=1e-6, atol=1e-6)
+    # beyond the clamps nothing changes
+    torch.testing.assert_close(table(leaf, (params * 1e3).clamp(-16, 14)), table(leaf, params * 1e3))
+
+
+def test_beta_binomial_keeps_the_mean_where_frequencies_are_too_narrow_for_it():
+    frequencies = torch.full((256,), 1e-9)
+    frequencies[50:53] = 1.0
+    leaf = BetaBinomial(256)
+    p = table(leaf, leaf.initial_parameters(frequencies)[None])[0].exp()
+    assert (p * torch.arange(256)).sum() == pytest.approx(51, abs=0.1)
+
+
+def test_beta_binomial_draws_where_shapes_are_tiny():
+    """All mass at the ends, in the ratio of the shapes."""
+    drawn = BetaBinomial(256).sample(torch.tensor([-14.0, -15.0]).expand(4000, -1), torch.Generator().manual_seed(0))
+    share = (drawn == 255).float().mean()
+    assert share == pytest.approx(2 / 3, abs=4 * (2 / 9 / 4000) ** 0.5 + 0.002)

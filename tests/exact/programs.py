@@ -22,6 +22,7 @@ LEAVES: list[Record] = [
     {"family": "categorical", "symbols": 3, "bits": 16},
     {"family": "logistic_mixture", "symbols": 5, "components": 2, "bits": 20},
     {"family": "gaussian", "symbols": 4, "bits": 16},
+    {"family": "beta_binomial", "symbols": 6, "bits": 18},
 ]
 
 
@@ -32,6 +33,8 @@ def base_parameters(rng: np.random.Generator, leaf: Record) -> list[int]:
         return [*[0] * k, *rng.integers(0, 64 * symbols, k).tolist(), *rng.integers(-200, 100, k).tolist()]
     if leaf["family"] == "gaussian":
         return [32 * symbols, 50]
+    if leaf["family"] == "beta_binomial":
+        return rng.integers(-2000, 4000, 2).tolist()
     return rng.integers(-900, 900, symbols if leaf["family"] == "categorical" else 1).tolist()
 
 

@@ -385,6 +385,23 @@ def grids() -> FrozenModel:
     return program.model((4, 6, 2), A, marginal("z", prior, likelihood, posterior))
 
 
+def beta_binomial() -> FrozenModel:
+    """Eight binary latents and pixels (2, 4) of 256 levels given them, from near certain to wide and to either end."""
+    program, D, Z = Program("beta_binomial"), 8, 8
+    prior = independent(leaf("bernoulli", 2), [Z], fixed(program, *[150 * k - 500 for k in range(Z)]))
+    net = Net("z")
+    base = integers("beta_binomial shapes", (2 * D,), -1500, 6000)
+    base[:4] = -14000, 9000, 30000, -30000
+    net("linear", x=0, weight=program.random(2 * D, Z, low=-900, high=900), bias=program.tensor(base))
+    likelihood = independent(leaf("beta_binomial", 256), [2, 4], net)
+    net = Net("x")
+    flat = net("reshape", x=0, shape=[D])
+    h = net("linear", x=flat, weight=program.random(Z, D, low=-9, high=9), bias=program.random(Z))
+    net("requantise", x=h, shift=program.tensor([3] * Z), low=-300, high=300)
+    law = marginal("z", prior, likelihood, independent(leaf("bernoulli", 2), [Z], net))
+    return program.model((2, 4), 256, law)
+
+
 MODELS: dict[str, Callable[[], FrozenModel]] = {
     function.__name__: function
     for function in (
@@ -399,5 +416,6 @@ MODELS: dict[str, Callable[[], FrozenModel]] = {
         wide_flow,
         labelled,
         grids,
+        beta_binomial,
     )
 }

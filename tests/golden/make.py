@@ -149,6 +149,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "floats": ("flow", whole_floats, {"block": 32}),
     "labels": ("labelled", idx, {"block": 8}),
     "grids": ("grids", plain("grids", 40), {"block": 20}),
+    "beta_binomial": ("beta_binomial", plain("beta_binomial", 15), {"block": 8}),
     "empty": ("bernoulli_order", nothing, {}),
 }
 

@@ -137,7 +137,7 @@ def _(p: Program) -> FrozenModel:
 def extreme(family: str, symbols: int, bits: int, components: int) -> Callable[[Program], FrozenModel]:
     def build(p: Program) -> FrozenModel:
         more = {"components": components} if components > 1 else {}
-        count = {"bernoulli": 1, "categorical": symbols, "gaussian": 2}.get(family, 3 * components)
+        count = {"bernoulli": 1, "categorical": symbols, "gaussian": 2, "beta_binomial": 2}.get(family, 3 * components)
         parameters = integers(p.name, (3 * count,), -5000, 20000).tolist()
         law = independent(leaf(family, symbols, bits=bits, **more), [3], fixed(p, *parameters))
         return p.model((3,), symbols, law)
@@ -154,5 +154,7 @@ for limits in [
     ("logistic_mixture", 65536, 28, 3),
     ("gaussian", 2, 2, 1),
     ("gaussian", 65536, 28, 1),
+    ("beta_binomial", 2, 2, 1),
+    ("beta_binomial", 300, 28, 1),
 ]:
     odd(" ".join(map(str, limits)))(extreme(*limits))

@@ -11,7 +11,7 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 
 Cumulative = Callable[[int], int]
 
@@ -285,7 +285,7 @@ class Leaf:
         self.bits: int = record.get("bits", 24)
         self.components: int = record.get("components", 1)
         A, K = self.symbols, self.components
-        self.parameters = {"bernoulli": 1, "categorical": A, "logistic_mixture": 3 * K, "gaussian": 2}[self.family]
+        self.parameters = {"bernoulli": 1, "categorical": A, "logistic_mixture": 3 * K}.get(self.family, 2)
         most = 2**12 if self.family == "categorical" else 2**16
         check(2 <= self.bits <= 28 and 2 <= A <= min(most, 2 ** (self.bits - 1)), "a leaf beyond its limits")
 
@@ -330,6 +330,19 @@ class Leaf:
     def _gaussian(self, p: list[int]) -> Cumulative:
         return self._mixture("NORMAL", [2**20], p[:1], p[1:])
 
+    def _beta_binomial(self, p: list[int]) -> Cumulative:
+        A, n = self.symbols, self.symbols - 1
+        R_a, R_b = (rising(clamp(k, -16384, 14336), n) for k in p)
+        L = [R_a[x] + R_b[n - x] for x in range(A)]
+        most = max(L)
+        sums = [0]
+        for length in L:
+            sums.append(sums[-1] + exp2_fixed(most - length))
+        s = 0
+        while sums[A] >> s >= 2 ** (62 - self.bits):
+            s += 1
+        return lambda x: (sums[x] >> s) * (2**self.bits - A) // (sums[A] >> s) + x
+
     def _mixture(self, name: str, w: list[int], means: list[int], scales: list[int]) -> Cumulative:
         A = self.symbols
         m = [clamp(value, -64 * A, 128 * A) for value in means]
@@ -344,6 +357,18 @@ class Leaf:
             return ((total >> 16) * (2**self.bits - A) >> 34) + x
 
         return C
+
+
+@lru_cache(maxsize=256)
+def rising(k: int, n: int) -> list[int]:
+    """R(a, 0), ..., R(a, n) for the shape a of the parameter k of a beta-binomial."""
+    w = (k + 1023) // 1024
+    mantissa = tables()["EXP2"][1024 * w - k]
+    a = mantissa << w + 10 if w + 10 >= 0 else mantissa >> -(w + 10)
+    R = [0]
+    for i in range(n):
+        R.append(R[-1] + log2_fixed((i << 40) + a) - log2_fixed(i + 1 << 40))
+    return R
 
 
 # ---- logarithms --------------------------------------------------------------------------------------------

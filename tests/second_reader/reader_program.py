@@ -36,7 +36,7 @@ Context = dict[str, np.ndarray]
 Tensors = dict[str, np.ndarray]
 Bounds = tuple[int, int]
 
-LEAVES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gaussian": 4}
+LEAVES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gaussian": 4, "beta_binomial": 5}
 OPERATIONS = [
     "linear",
     "convolution",

@@ -83,6 +83,16 @@ def test_stacks_of_the_document() -> None:
             [510, 256],
             {0: (0, 197), 7: (19301, 8981), 8: (28282, 9563), 15: (65001, 535)},
         ),
+        (
+            {"family": "beta_binomial", "symbols": 256},
+            [1500, 2200],
+            {0: (0, 353), 90: (7631077, 140323), 255: (16777214, 2)},
+        ),
+        (
+            {"family": "beta_binomial", "symbols": 5, "bits": 16},
+            [-3000, 700],
+            {0: (0, 54110), 1: (54110, 6168), 4: (64763, 773)},
+        ),
     ],
 )
 def test_leaves_of_the_document(record: dict, parameters: list[int], intervals: dict[int, tuple[int, int]]) -> None:

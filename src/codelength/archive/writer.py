@@ -256,7 +256,8 @@ class _Writer:
             sizes=self.sizes,
             names=None if names is None else tuple(map(encode_name, names)),
             code_length=math.ceil(self.code_length),
-            startup=math.ceil(self.startup),
+            # A chosen latent can even be luckier than those that the code length was drawn with.
+            startup=max(0, math.ceil(self.startup)),
             kept_elements=sum(source.file_elements(entry) for entry in self.whole_files if entry < source.items),
             data_digest=bytes.fromhex(data_sha256) if data_sha256 else self.data_digest.result(),
         ).to_bytes()

@@ -8,7 +8,8 @@ parameters, as a cumulative function C with C(0) = 0 and C(A) = T = 2^bits: symb
 Guarantees, for all parameters whatever (they are clamped to the ranges below):
   * C is strictly increasing, so every symbol has a mass of at least 1, and the masses add up to exactly T;
   * the mass of x divided by T differs from the real-valued probability, parameters being in their ranges, by
-    at most (A + 2) / T + 2^-13; a categorical adds A * 2^-W (W below), a mixture K * 2^-20.
+    at most (A + 2) / T + 2^-13; a categorical adds A * 2^-W (W below), a mixture K * 2^-20, a beta-binomial
+    A * 2^-19.
 
 Tail functions. Both tables are read with u >= 0 in units of 2^-20, by linear interpolation between knots
 2^-k apart (k = 6 for LOGISTIC and DECAY, 7 for NORMAL). With s = 20 - k, j = u >> s and r = u mod 2^s:
@@ -37,6 +38,12 @@ Gaussian on a uniform grid (code 4). Two parameters: the mean in units of 2^-6 b
 standard deviation in bins, in nats and units of 2^-8. Everything as for a logistic mixture with K = 1 (so
 w_0 = 2^20) and NORMAL in the place of LOGISTIC.
 
+Beta-binomial (code 5). Two parameters: the logarithms to base 2 of the shapes alpha and beta in units of 2^-10,
+clamped to [-16384, 14336], that is, shapes from 2^-16 to 2^14. The weights e_x, at most 2^30, are those of
+``codelength.coding.beta_binomial``.
+  S(x) = e_0 + ... + e_(x-1); s is the least integer >= 0 with S(A) >> s < 2^(62 - bits);
+  C(x) = (S(x) >> s) * (T - A) div (S(A) >> s) + x.
+
 Parameters arrive as integers or as floats that hold integers. A NaN counts as the lowest value allowed, and a
 fraction is cut off; neither occurs in a valid program.
 """
@@ -49,18 +56,19 @@ from typing import Any
 
 import numpy as np
 
+from codelength.coding import beta_binomial
 from codelength.coding.compiled import inlined, kernel
 from codelength.coding.logarithm import LENGTH_BITS, log2_fixed
 from codelength.coding.stack import MAX_BITS, Stack, divide, peek_one, pop_one, push_rows
 from codelength.coding.tables import DECAY, INVERSE_SCALE, LOGISTIC, NORMAL
 from codelength.errors import NotRepresentable, ProgramError
 
-CODES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gaussian": 4}
+CODES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gaussian": 4, "beta_binomial": 5}
 MAX_SYMBOLS = 1 << 16
 MAX_CATEGORIES = 1 << 12
 MAX_COMPONENTS = 256
 
-_BERNOULLI, _CATEGORICAL, _MIXTURE, _GAUSSIAN = 1, 2, 3, 4
+_BERNOULLI, _CATEGORICAL, _MIXTURE, _GAUSSIAN, _BETA_BINOMIAL = 1, 2, 3, 4, 5
 _LOGIT_LIMIT = 1 << 22
 
 
@@ -68,7 +76,7 @@ _LOGIT_LIMIT = 1 << 22
 class Leaf:
     """A family of distributions over the symbols 0 .. symbols-1 of an element.
 
-    family: "bernoulli", "categorical", "logistic_mixture" or "gaussian".
+    family: "bernoulli", "categorical", "logistic_mixture", "gaussian" or "beta_binomial".
     symbols: 2 for bernoulli, at most 2^12 for categorical, a power of two for gaussian; at most 2^16, and at
         most 2^(bits - 1).
     bits: log2 of the total of the frequencies, at most 28.
@@ -115,7 +123,20 @@ class Leaf:
         """For each parameter: its real value is the integer times 2^-fraction_bits."""
         if self.family == "logistic_mixture":
             return (8,) * self.components + (6,) * self.components + (8,) * self.components
-        return {"bernoulli": (10,), "categorical": (10,) * self.symbols, "gaussian": (6, 8)}[self.family]
+        if self.family == "categorical":
+            return (10,) * self.symbols
+        return {"bernoulli": (10,), "gaussian": (6, 8), "beta_binomial": (10, 10)}[self.family]
+
+    @property
+    def work(self) -> int:
+        """What an element's frequencies cost beyond its parameters, in multiplications (docs/format.md, "Limits")."""
+        return self.symbols << 4 if self.family == "beta_binomial" else 0
+
+    def scratch(self) -> np.ndarray:
+        """Scratch (int64) for ``interval`` and ``search``. That of a beta-binomial keeps tables, and is shared."""
+        if self.family == "beta_binomial":
+            return beta_binomial.scratch(self.symbols)
+        return np.empty(self.symbols + 1 if self.family == "categorical" else 3 * self.components, np.int64)
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -167,14 +188,6 @@ def _bernoulli_interval(cut, x, bits):
 
 
 @inlined
-def scratch_size(code, symbols, components):
-    """How many int64 ``interval`` and ``search`` need as scratch (compiled, and from Python)."""
-    if code == _CATEGORICAL:
-        return symbols + 1
-    return 3 * components
-
-
-@inlined
 def _categorical_weights(symbols, bits, params, cumulative):
     """Fill cumulative (A + 1,) with the sums of the weights e_x."""
     size = np.int64(0)
@@ -197,6 +210,15 @@ def _categorical_weights(symbols, bits, params, cumulative):
 @inlined
 def _categorical_cumulative(x, symbols, bits, cumulative):
     return _quotient(cumulative[x] * ((np.int64(1) << bits) - symbols), cumulative[symbols]) + x
+
+
+@inlined
+def _beta_binomial_cumulative(x, symbols, bits, sums):
+    shift = np.int64(0)
+    while sums[symbols] >> (62 - bits + shift):
+        shift += 1
+    share = (sums[x] >> shift) * ((np.int64(1) << bits) - symbols)
+    return _quotient(share, sums[symbols] >> shift) + x
 
 
 @inlined
@@ -251,6 +273,9 @@ def _mixture_cumulative(code, x, symbols, bits, components, scratch):
 def _prepare(code, symbols, bits, components, params, scratch):
     if code == _CATEGORICAL:
         _categorical_weights(symbols, bits, params, scratch)
+    elif code == _BETA_BINOMIAL:
+        least, most = beta_binomial.LEAST, beta_binomial.MOST
+        beta_binomial.weigh(symbols, _clamped(params[0], least, most), _clamped(params[1], least, most), scratch)
     else:
         _mixture_components(code, symbols, components, params, scratch)
 
@@ -259,6 +284,8 @@ def _prepare(code, symbols, bits, components, params, scratch):
 def _cumulative(code, x, symbols, bits, components, scratch):
     if code == _CATEGORICAL:
         return _categorical_cumulative(x, symbols, bits, scratch)
+    if code == _BETA_BINOMIAL:
+        return _beta_binomial_cumulative(x, symbols, bits, scratch)
     return _mixture_cumulative(code, x, symbols, bits, components, scratch)
 
 
@@ -294,7 +321,7 @@ def _likely(code, symbols, bits, slot, scratch):
 def interval(code, symbols, bits, components, params, x, scratch):
     """(start, freq) of symbol x, 0 <= x < symbols (compiled; not checked here).
 
-    params: (p,) one element's parameters; scratch: int64, at least ``scratch_size``.
+    params: (p,) one element's parameters; scratch: that of ``Leaf.scratch``.
     """
     x = np.int64(x)
     if code == _BERNOULLI:
@@ -319,7 +346,7 @@ def search(code, symbols, bits, components, params, slot, scratch):
     _prepare(code, symbols, bits, components, params, scratch)
     low, start = np.int64(0), np.int64(0)
     high, end = np.int64(symbols), np.int64(1) << bits
-    if code != _CATEGORICAL and components == 1:
+    if _MIXTURE <= code <= _GAUSSIAN and components == 1:
         # Look around the likely place, in steps that double until they enclose it.
         probe = _likely(code, symbols, bits, slot, scratch)
         step = np.int64(1)
@@ -423,8 +450,7 @@ def _fixed_lengths(bits, freqs, lengths):
 
 
 def _numbers(leaf: Leaf) -> tuple[Any, ...]:
-    scratch = np.empty(scratch_size(leaf.code, leaf.symbols, leaf.components), np.int64)
-    return leaf.code, leaf.symbols, leaf.bits, leaf.components, scratch
+    return leaf.code, leaf.symbols, leaf.bits, leaf.components, leaf.scratch()
 
 
 def _tile(items: int) -> np.ndarray:

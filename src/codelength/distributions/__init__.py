@@ -17,12 +17,13 @@ from typing import Any
 
 from codelength.coding.frequencies import Leaf
 from codelength.distributions.bernoulli import Bernoulli
+from codelength.distributions.beta_binomial import BetaBinomial
 from codelength.distributions.categorical import Categorical
 from codelength.distributions.logistic_mixture import LogisticMixture
 from codelength.distributions.normal import Normal
 from codelength.errors import RecipeError
 
-__all__ = ["Bernoulli", "Categorical", "LogisticMixture", "Normal", "leaf_of", "named_leaf"]
+__all__ = ["Bernoulli", "BetaBinomial", "Categorical", "LogisticMixture", "Normal", "leaf_of", "named_leaf"]
 
 
 def named_leaf(name: str, symbols: int, components: int) -> Any:
@@ -39,7 +40,10 @@ def named_leaf(name: str, symbols: int, components: int) -> Any:
         return Categorical(symbols)
     if name == "logistic_mixture":
         return LogisticMixture(symbols, components)
-    raise RecipeError(f"expected leaf = 'bernoulli', 'categorical' or 'logistic_mixture', got {name!r}")
+    if name == "beta_binomial":
+        return BetaBinomial(symbols)
+    expected = "'bernoulli', 'categorical', 'logistic_mixture' or 'beta_binomial'"
+    raise RecipeError(f"expected leaf = {expected}, got {name!r}")
 
 
 def leaf_of(leaf: Leaf) -> Any:
@@ -50,4 +54,6 @@ def leaf_of(leaf: Leaf) -> Any:
         return Categorical(leaf.symbols)
     if leaf.family == "logistic_mixture":
         return LogisticMixture(leaf.symbols, leaf.components, scaled=False)
+    if leaf.family == "beta_binomial":
+        return BetaBinomial(leaf.symbols)
     return Normal(leaf.symbols, scaled=False)

@@ -19,7 +19,6 @@ from codelength.coding.frequencies import (
     intervals,
     pop_elements,
     push_elements,
-    scratch_size,
     search,
 )
 from codelength.coding.stack import Stack
@@ -66,7 +65,7 @@ class Elements:
         leaf = self.leaf
         x = np.empty(self.params.shape[:2], np.int32)
         params = np.ascontiguousarray(self.params)
-        scratch = np.empty(scratch_size(leaf.code, leaf.symbols, leaf.components), np.int64)
+        scratch = leaf.scratch()
         _medians(leaf.code, leaf.symbols, leaf.bits, leaf.components, params, x, scratch)
         return restore(x, self.order).reshape(len(x), *self.shape)
 
@@ -166,7 +165,7 @@ class IndependentConditional(FrozenConditional):
         fixed = tuple(8 if size is None else size for size in shape)
         self.types = network.infer(context, tensors)
         self.check_output(self.types[network.output], fixed)
-        self.work = network.measure(self.types, tensors)
+        self.work = network.measure(self.types, tensors) + math.prod(fixed) * leaf.work
 
     def __call__(self, context: dict[str, Any], count: int) -> Elements:
         inputs = named_inputs(self.network, context, self.types, count)
@@ -199,7 +198,7 @@ class SequentialConditional(FrozenConditional):
         self._plans: dict[tuple[int, ...], Any] = {}
         probe = tuple(8 if size is None else size for size in shape)
         types = self.types_for(probe)
-        self.work = network.measure(types, tensors)
+        self.work = network.measure(types, tensors) + math.prod(probe) * leaf.work
         self.steps = 0  # how often an operation is done at a step of its own
         if isinstance(schedule, DegreeSchedule):
             # The engine notes for every value and step how many units it has computed.

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from codelength.coding.frequencies import Leaf, scratch_size
+from codelength.coding.frequencies import Leaf
 from codelength.coding.stack import Stack
 from codelength.exact.advance import (
     ADD,
@@ -218,7 +218,7 @@ class DensePlan:
         most = int(stack.sizes.max(initial=0))
         leaf = self.leaf
         params = np.empty(leaf.parameters, np.int64)
-        scratch = np.empty(scratch_size(leaf.code, leaf.symbols, leaf.components), np.int64)
+        scratch = leaf.scratch()
         cuts, piece = np.empty(count, np.int64), np.empty(count, self.dtype)
         room = _Room(self.layers, count, self.dtype)
         for block, (first, last) in enumerate(self.blocks):

@@ -46,7 +46,7 @@ FEATURES = {
     "cell": 39,
 }
 #: Every feature number that this version reads: leaves, operations, laws, schedules.
-LEAF_FEATURES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gaussian": 4}
+LEAF_FEATURES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gaussian": 4, "beta_binomial": 5}
 
 
 @dataclass
