@@ -12,6 +12,7 @@ import pytest
 
 from codelength.errors import ProgramError, UnknownFeature
 from codelength.laws.frozen import FrozenModel
+from codelength.laws.program import build
 
 HUGE = 2**62
 BASES = {"dense": forged.dense, "image": forged.image, "flow": forged.flow, "vae": forged.vae}
@@ -384,3 +385,20 @@ def test_each_lie_is_refused_with_its_sentence(base, lie, sentence):
     assert "\n" not in str(caught.value)
     needed = re.search(r"needs (feature|the (operation|law|leaf|step))", str(caught.value))
     assert isinstance(caught.value, UnknownFeature) == bool(needed)
+
+
+def test_frequencies_that_are_summed_over_the_alphabet_count_as_work():
+    """Two parameters per element, but as much work as symbols: an item must not take hours to decode."""
+    elements = 1 << 14
+
+    def law(family, symbols, parameters):
+        net = {"inputs": ["count"], "operations": [{"op": "constant", "x": 0, "values": "v"}], "output": 1}
+        leaf = {"family": family, "symbols": symbols}
+        record = {"law": "independent", "leaf": leaf, "network": net, "shape": [elements]}
+        return build(record, {"v": np.zeros(elements * parameters, np.int32)}, {})
+
+    assert law("beta_binomial", 65536, 2).work - law("gaussian", 65536, 2).work == elements * 65536 * 16
+    elements = 1 << 19
+    law("gaussian", 65536, 2)
+    with pytest.raises(ProgramError, match="more work than allowed"):
+        law("beta_binomial", 65536, 2)
