@@ -62,11 +62,16 @@ class Elements:
 
     def mode(self) -> np.ndarray:
         """The median of every element: the symbol whose interval holds half of the total."""
+        return self.quantile(1, 2)
+
+    def quantile(self, part: int, parts: int) -> np.ndarray:
+        """Of every element, the symbol whose interval holds ``part`` of ``parts`` (below 1) of the total."""
         leaf = self.leaf
+        target = np.int64((part << leaf.bits) // parts)
         x = np.empty(self.params.shape[:2], np.int32)
         params = np.ascontiguousarray(self.params)
         scratch = leaf.scratch()
-        _medians(leaf.code, leaf.symbols, leaf.bits, leaf.components, params, x, scratch)
+        _quantiles(leaf.code, leaf.symbols, leaf.bits, leaf.components, params, target, x, scratch)
         return restore(x, self.order).reshape(len(x), *self.shape)
 
     def intervals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,11 +79,10 @@ class Elements:
 
 
 @kernel
-def _medians(code, symbols, bits, components, params, x, scratch):
-    half = np.int64(1) << (bits - 1)
+def _quantiles(code, symbols, bits, components, params, target, x, scratch):
     for item in range(x.shape[0]):
         for position in range(x.shape[1]):
-            x[item, position] = search(code, symbols, bits, components, params[item, position], half, scratch)[0]
+            x[item, position] = search(code, symbols, bits, components, params[item, position], target, scratch)[0]
 
 
 def arrange(x: np.ndarray, order: np.ndarray | None) -> np.ndarray:
