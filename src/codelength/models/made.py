@@ -45,8 +45,9 @@ from codelength.networks.masked import MaskedMLP
 class MADEConfig:
     """hidden: units of each hidden layer. residual_blocks: with one hidden size, blocks of two layers each on top.
 
-    direct: connections from inputs to outputs, inside the logits. leaf: "bernoulli", "categorical" or
-    "logistic_mixture" with so many `components`; empty for bernoulli on two symbols and categorical on more.
+    direct: connections from inputs to outputs, inside the logits. leaf: "bernoulli", "categorical",
+    "beta_binomial" or "logistic_mixture" with so many `components`; empty for bernoulli on two symbols and categorical
+    on more.
 
     orders: "natural" (row by row), "random", or "symmetries": the raster of a grey image seen from its eight sides,
     eight members with a shared mask. rolls: with symmetries, each order also rolled by up to so many pixels, edges

@@ -62,8 +62,9 @@ class VAEConfig:
     background: share of the blank background (pixels of symbol 0 with nothing else around them) that the training
     objective looks at, drawn anew at each step and weighted up, so that the expectation stays as it is.
 
-    latent_bits: precision of the grid on which latents are coded. leaf: "bernoulli", "categorical" or
-    "logistic_mixture" with so many `components`; empty for bernoulli on two symbols and categorical on more.
+    latent_bits: precision of the grid on which latents are coded. leaf: "bernoulli", "categorical",
+    "beta_binomial" or "logistic_mixture" with so many `components`; empty for bernoulli on two symbols and categorical
+    on more.
 
     samples: k of the importance-weighted objective (Burda, Grosse, Salakhutdinov 2016, equation 8), 1 for the plain
     bound. gradient: "plain", or "doubly_reparameterised" (Tucker, Lawson, Gu, Maddison 2019, equation 8; Bauer and Mnih

@@ -136,7 +136,7 @@ def labelled(network: nn.Sequential, labels: int) -> nn.Module:
     for layer in network:
         layers += list(layer) if isinstance(layer, nn.Sequential) else [layer]
     place = next(k for k, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
-    width = layers[place].bias.shape[0]  # type: ignore[union-attr,index]
+    width = layers[place].bias.shape[0]  # type: ignore[index]
     image = isinstance(layers[place], nn.Conv2d)
     return Labelled(nn.Sequential(*layers[: place + 1]), nn.Sequential(*layers[place + 1 :]), labels, width, image)  # type: ignore[arg-type]
 
