@@ -6,6 +6,7 @@ a frozen model, a packaged name, a run folder or a model file.
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
 from codelength.likelihood.batches import batches
 from codelength.likelihood.densities import FrozenDensity
-from codelength.likelihood.estimate import Density, Estimate, check_options, estimate
+from codelength.likelihood.estimate import Density, Estimate, Settings, estimate, estimate_by
 from codelength.resolve import (
     ImageFiles,
     find_packaged,
@@ -220,7 +221,12 @@ def evaluate(
     data: Data,
     *,
     estimator: str = "elbo",
-    samples: int = 1,
+    samples: int | None = None,
+    proposal: str | None = None,
+    start: str | None = None,
+    temperatures: int | None = None,
+    leapfrog: int | None = None,
+    two_sided: int | None = None,
     arithmetic: str | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -234,25 +240,57 @@ def evaluate(
 
     model: frozen, or a torch module whose ``log_prob(x)`` gives nats (n,). arithmetic: ``frozen`` (as files are coded;
         the default) or ``float``, which needs a run folder or a module.
-    estimator, samples: for models whose likelihood is a bound (see ``codelength.likelihood.estimate``).
+    estimator, samples, proposal, start, temperatures, leapfrog, two_sided: for models whose likelihood is a bound, see
+        ``codelength.likelihood.estimate.Settings``; exact models answer exactly whatever is asked. Annealing, and
+        proposals other than ``posterior``, need continuous latents: they run on a thawed model, in floating point.
     limit: evaluate that many items, chosen at random with ``seed``.
 
     Raises EvaluationError for NaN or infinity, NotRepresentable for items outside the model's space, UsageError.
     """
-    check_options(estimator, samples)
+    settings = Settings.of(
+        estimator,
+        samples,
+        proposal=proposal,
+        start=start,
+        temperatures=temperatures,
+        leapfrog=leapfrog,
+        two_sided=two_sided,
+    )
     loaded = as_data(data, layout=layout, trust_download=trust_download)
     density, space = _density(model, arithmetic, device)
     index = None if limit is None or limit >= len(loaded) else choose(len(loaded), _positive(limit), seed)
     size = _batch_size(model, loaded, max_memory)
-    return estimate(
-        density,
-        batches(loaded, space, index, size=size),
-        estimator=estimator,
-        samples=samples,
-        seed=seed,
+    if density.kind == "exact" or settings.on_the_grid:
+        return estimate(
+            density,
+            batches(loaded, space, index, size=size),
+            estimator=estimator,
+            samples=settings.samples,
+            seed=seed,
+            preprocessing=loaded.preprocessing,
+            progress=progress,
+        )
+    if arithmetic == "frozen":
+        raise UsageError(
+            f"{estimator} with these options needs continuous latents, which frozen arithmetic does not have; leave "
+            "--arithmetic out, and a frozen model is evaluated in floating point"
+        )
+    from codelength.likelihood.continuous import ROWS, Continuous
+
+    inner = density.model if isinstance(density, FrozenDensity) else density.module  # type: ignore[attr-defined]
+    # A limit of memory is kept about as well as a density of draws allows: activations are kept for gradients.
+    rows = 0 if max_memory is None else min(ROWS, size)
+    continuous = Continuous(inner, settings, seed=seed, device=device, rows=rows)
+    method = continuous.method()
+    result = estimate_by(
+        method,
+        batches(loaded, space, index, size=method.batch),
         preprocessing=loaded.preprocessing,
         progress=progress,
     )
+    if settings.two_sided:
+        result = dataclasses.replace(result, two_sided=continuous.two_sided(settings.two_sided))
+    return result
 
 
 def _positive(limit: int) -> int:

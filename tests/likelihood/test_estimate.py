@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from codelength.data.arrays import from_array
 from codelength.errors import EvaluationError, NotRepresentable, UsageError
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
+from codelength.likelihood import weights
 from codelength.likelihood.batches import batches
-from codelength.likelihood.estimate import Batch, compare, estimate
+from codelength.likelihood.estimate import Batch, Estimate, Settings, compare, draw_seed, estimate
 
 LOG_2 = math.log(2)
 
@@ -177,10 +179,10 @@ class Drawn:
     arithmetic = "float"
 
     def __init__(self, draws: np.ndarray) -> None:
-        self.draws = draws
+        self.draws = iter(draws)
 
     def log_prob(self, items: np.ndarray, seed: int) -> np.ndarray:
-        return self.draws[seed][items[:, 0]]
+        return next(self.draws)[items[:, 0]]
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.0, 400.0])
@@ -199,18 +201,90 @@ def test_draws_that_stream_by_give_what_all_at_once_would(spread: float) -> None
         assert result.mc_se == pytest.approx(math.sqrt(variance.sum()) / 7, rel=1e-6, abs=1e-6)
 
 
-def test_many_draws_take_no_more_memory_than_few() -> None:
-    import tracemalloc
+def test_many_draws_take_no_more_memory_than_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "LONGEST_TAIL", 8)  # reached with fewer draws
 
     def peak(samples: int) -> int:
         tracemalloc.start()
-        estimate(Noisy(-3.0, 1.0), column(2000), estimator="importance", samples=samples)
+        estimate(Noisy(-3.0, 1.0), column(20), estimator="importance", samples=samples)
         top = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return top
 
-    few = peak(4)
-    assert peak(400) < 1.5 * few
+    peak(100)  # what the first use allocates for good
+    assert peak(1600) < 1.1 * peak(200)
+
+
+def test_draws_of_batches_and_seeds_are_independent() -> None:
+    """Draw 0 of a batch has the noise of a block; all others differ between batches, draws and seeds."""
+    assert draw_seed(7, 0, 0) == draw_seed(7, 1024, 0) == 7
+    seeds = {draw_seed(seed, first, k) for seed in range(4) for first in (0, 1024) for k in range(1, 20)}
+    assert len(seeds) == 4 * 2 * 19 and all(0 <= seed < 2**63 for seed in seeds)
+
+    def halves(seed: int) -> Estimate:
+        parts = [Batch(np.arange(250) + at, np.arange(250)[:, None]) for at in (0, 250)]
+        return estimate(Noisy(-3.0, 1.0), parts, estimator="elbo", samples=30, seed=seed)
+
+    found = halves(1)
+    gaps = found.item_nats[:250] - found.item_nats[250:]
+    assert gaps.std() == pytest.approx(math.sqrt(2 / 30), rel=0.3)
+
+
+def test_diagnostics_say_how_the_draws_fared_and_leave_the_bound_alone() -> None:
+    spread, truth = 0.6, -10.0
+    result = estimate(Noisy(truth, spread), column(400), estimator="importance", samples=200)
+    assert result.diagnostics is not None
+    figures = result.to_json()["diagnostics"]
+    assert [point["samples"] for point in figures["curve"]] == [1, 2, 5, 10, 20, 50, 100, 200]
+    curve = [point["nats"] for point in figures["curve"]]
+    assert curve == sorted(curve) and curve[-1] == pytest.approx(result.nats)
+    assert curve[0] == pytest.approx(truth - spread**2 / 2, abs=4 * spread / math.sqrt(200 * 400))
+    corrected = figures["jackknife_nats_not_a_bound"]
+    assert result.nats < corrected
+    assert corrected == pytest.approx(truth, abs=4 * result.mc_se)
+    assert figures["ess_mean"] == pytest.approx(200 / math.exp(spread**2), rel=0.05)
+    assert 1 <= figures["ess_min"] == result.diagnostics.ess.min() < figures["ess_mean"]
+    assert figures["pareto_k_above_0.7"] < 0.05 and figures["proposal"] == "posterior"
+    heavy = estimate(Noisy(truth, 4.0), column(100), estimator="importance", samples=200).to_json()["diagnostics"]
+    assert heavy["pareto_k_above_0.7"] > 0.6 and heavy["ess_min"] < 5
+    few = estimate(Noisy(truth, spread), column(5), estimator="importance", samples=1).to_json()
+    json.dumps(few, allow_nan=False)
+    assert few["diagnostics"]["pareto_k_above_0.7"] is few["diagnostics"]["jackknife_nats_not_a_bound"] is None
+    assert "diagnostics" not in estimate(Table(np.zeros(3)), column(3), estimator="importance").to_json()
+
+
+def test_figures_per_item_hold_the_diagnostics(tmp_path: Path) -> None:
+    result = estimate(Noisy(-3.0, 1.0), column(4), estimator="importance", samples=50)
+    result.save_items(tmp_path / "items.csv")
+    rows = list(csv.DictReader((tmp_path / "items.csv").read_text().splitlines()))
+    assert result.diagnostics is not None
+    assert [float(row["ess"]) for row in rows] == result.diagnostics.ess.tolist()
+    assert [float(row["pareto_k"]) for row in rows] == result.diagnostics.pareto_k.tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"estimator": "magic"}, "estimators elbo, importance, annealed"),
+        ({"samples": 0}, "at least one sample"),
+        ({"proposal": "prior"}, "option of the estimator importance, and the estimator is elbo"),
+        ({"estimator": "importance", "leapfrog": 3}, "leapfrog is an option of the estimator annealed"),
+        ({"estimator": "importance", "two_sided": 3}, "two-sided is an option of the estimator annealed"),
+        ({"estimator": "importance", "proposal": "magic"}, "proposals posterior, prior"),
+        ({"estimator": "annealed", "start": "magic"}, "start of posterior or prior"),
+        ({"estimator": "annealed", "temperatures": 0}, "at least one temperature"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        Settings.of(**options)  # type: ignore[arg-type]
+
+
+def test_settings_left_out_are_those_of_the_estimator() -> None:
+    assert Settings.of() == Settings("elbo", 1)
+    assert Settings.of("importance").samples == 100 and Settings.of("importance").on_the_grid
+    assert Settings.of("annealed").samples == 16 and not Settings.of("annealed").on_the_grid
+    assert not Settings.of("importance", proposal="student").on_the_grid
 
 
 def test_a_paired_comparison_cancels_what_is_hard_for_both() -> None:
@@ -224,6 +298,8 @@ def test_a_paired_comparison_cancels_what_is_hard_for_both() -> None:
     assert a.nats_se is not None and result.nats_se is not None and result.nats_se < a.nats_se / 20
     assert result.wins == pytest.approx((gain > 0).mean())
     assert result.mc_se == 0.0
+    figures = result.to_json()
+    assert (figures["nats"], figures["kind"], figures["difference"]) == (b.nats, "exact", result.nats)
     back = compare(b, a)
     assert (back.nats, back.nats_se) == (pytest.approx(-result.nats), pytest.approx(result.nats_se))
 

@@ -26,7 +26,44 @@ def evaluate(
     estimator: Annotated[
         str, typer.Option("--estimator", help="elbo, importance or annealed; exact models answer exactly.")
     ] = "elbo",
-    samples: Annotated[int, typer.Option("--samples", metavar="K", help="Draws per item, for bounds.")] = 1,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples",
+            metavar="K",
+            help="Draws per item, for bounds; chains, for annealed.",
+            show_default="1 for elbo, 100 for importance, 16 for annealed",
+        ),
+    ] = None,
+    proposal: Annotated[
+        str | None,
+        typer.Option(
+            "--proposal",
+            help="Where importance draws latents from: posterior (on the grid of files), or, in floating point, prior, "
+            "widened, student or defensive.",
+            show_default="posterior",
+        ),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--start", help="Where annealed begins: posterior or prior.", show_default="posterior"),
+    ] = None,
+    temperatures: Annotated[
+        int | None,
+        typer.Option("--temperatures", metavar="T", help="Temperatures of annealed.", show_default="100"),
+    ] = None,
+    leapfrog: Annotated[
+        int | None,
+        typer.Option("--leapfrog", metavar="N", help="Leapfrog steps of annealed at each.", show_default="10"),
+    ] = None,
+    two_sided: Annotated[
+        int | None,
+        typer.Option(
+            "--two-sided",
+            metavar="N",
+            help="Besides, let the model draw N items, and bound theirs from both sides by annealed chains.",
+        ),
+    ] = None,
     arithmetic: Annotated[
         str | None,
         typer.Option("--arithmetic", help="float (run folders only) or frozen.", show_default="frozen"),
@@ -55,8 +92,18 @@ def evaluate(
     if per_item is not None and per_item.suffix not in (".npy", ".csv"):
         raise UsageError(f"expected a name that ends in .npy or .csv for figures per item, got {per_item}")
     from codelength import api
-    from codelength.likelihood.estimate import compare
+    from codelength.likelihood.estimate import Settings, compare
 
+    asked = {
+        "estimator": estimator,
+        "samples": samples,
+        "proposal": proposal,
+        "start": start,
+        "temperatures": temperatures,
+        "leapfrog": leapfrog,
+        "two_sided": two_sided,
+    }
+    Settings.of(**asked)  # type: ignore[arg-type]  # before anything is read
     loaded = api.as_data(data, layout=layout, trust_download=trust_download)
     total = len(loaded) if limit is None else min(limit, len(loaded))
 
@@ -74,8 +121,7 @@ def evaluate(
             return frozen, api.evaluate(
                 name if arithmetic == "float" else frozen,
                 loaded,
-                estimator=estimator,
-                samples=samples,
+                **asked,  # type: ignore[arg-type]
                 arithmetic=arithmetic,
                 limit=limit,
                 seed=seed,
@@ -85,35 +131,16 @@ def evaluate(
             )
 
     frozen, result = one(model)
-    comparison = {}
+    figures = {"model": model, "data": data, **result.to_json()}
+    lines = [show_estimate(data, result)]
     if against is not None:
         other, theirs = one(against)
         gap = compare(result, theirs)
-        comparison = {
-            "against": {
-                "model": against,
-                "model_sha256": other.sha256,
-                "nats": theirs.nats,
-                "nats_se": theirs.nats_se,
-                "kind": theirs.kind,
-                "difference": gap.nats,
-                "difference_se": gap.nats_se,
-                "difference_mc_se": gap.mc_se,
-                "wins": gap.wins,
-            }
-        }
-    figures = {
-        "model": model,
-        "data": data,
-        **result.to_json(),
-        **comparison,
-        "model_sha256": frozen.sha256,
-        "data_sha256": loaded.sha256,
-        **api.about("evaluate", seed),
-    }
-    say(show_estimate(data, result), quiet=quiet or str(json) == "-")
-    if against is not None:
-        say(show_comparison(against, theirs, gap), quiet=quiet or str(json) == "-")
+        figures["against"] = {"model": against, "model_sha256": other.sha256, **gap.to_json()}
+        lines.append(show_comparison(against, gap))
+    figures |= {"model_sha256": frozen.sha256, "data_sha256": loaded.sha256, **api.about("evaluate", seed)}
+    for line in lines:
+        say(line, quiet=quiet or str(json) == "-")
     if per_item is not None:
         result.save_items(per_item)
     write_json(json, figures)

@@ -63,6 +63,11 @@ class Normal:
         mean, log_scale = self._split(params)
         return -0.5 * ((z - mean) * torch.exp(-log_scale)) ** 2 - log_scale - 0.5 * math.log(2 * math.pi)
 
+    def moments(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the continuous distribution, in bins: (...) each."""
+        mean, log_scale = self._split(params)
+        return mean, log_scale.exp()
+
     def draw(self, params: Tensor, noise: Tensor) -> Tensor:
         """mean + deviation * noise, continuous and differentiable, in bins: the reparameterised draw (...)."""
         mean, log_scale = self._split(params)

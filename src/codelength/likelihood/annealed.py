@@ -23,10 +23,14 @@ import torch
 from torch import Tensor
 
 from codelength.errors import EvaluationError, UsageError
-from codelength.likelihood.hmc import LogDensity, transition
+from codelength.likelihood.hmc import LogDensity, adapt, transition
 
-#: Pilot chains change their steps by so much (in logarithm) for a transition accepted wholly instead of never.
-PILOT_RATE = 0.3
+#: Pilot chains change their steps by so much (in logarithm) for a transition accepted wholly instead of never, on their
+#: first walk and on later ones.
+PILOT_RATES = (1.0, 0.5)
+
+#: Transitions at the first temperature before the first walk.
+WARMUP = 20
 
 
 @dataclass(frozen=True)
@@ -80,22 +84,29 @@ def pilot(
 
     log_joint: log p(x, z), z (chains, n, d) -> nats (chains, n). start: with ``sample(generator, k)`` (k, n, d) and
     ``log_prob(z)`` (k, n), as the proposals of ``likelihood.importance``. steps: of the leapfrog. target: acceptance.
-    The path is walked ``rounds`` times, each item with step sizes of its own; the last walk is kept.
+    Each item has step sizes of its own. They are adapted at the first temperature, then carried along the path and
+    corrected at each temperature; further ``rounds`` correct the sizes of each temperature by what was accepted there.
     """
     _positive(chains=chains, steps=steps, rounds=rounds)
-    log_size: Tensor | None = None
-    sizes: list[Tensor] = []
-    for _ in range(rounds):
-        z = start.sample(generator, chains)
-        log_size = z.new_full(z.shape[1:2], math.log(step_size)) if log_size is None else log_size
-        sizes = []
-        for b in temperatures[1:].tolist():
-            step = transition(_between(log_joint, start, b), z, log_size.exp().expand(len(z), -1), steps, generator)
+    b = temperatures[1:].tolist()
+    z = start.sample(generator, chains)
+    first = z.new_full(z.shape[:2], step_size)
+    z, found = adapt(_between(log_joint, start, b[0]), z, first, steps, WARMUP, generator, target=target)
+    log_size = found.log().mean(0)
+    log_sizes: list[Tensor] = []
+    for repeat in range(rounds):
+        if repeat:
+            z = start.sample(generator, chains)
+        for t, at in enumerate(b):
+            log_size = log_sizes[t] if repeat else log_size
+            step = transition(_between(log_joint, start, at), z, log_size.exp().expand(chains, -1), steps, generator)
             z = step.positions
-            sizes.append(log_size.exp())
-            log_size = log_size + PILOT_RATE * (step.acceptance.mean(0) - target)
-        log_size = sizes[0].log()  # the next walk begins where the path does
-    return Path(temperatures, torch.stack(sizes), steps)
+            log_size = log_size + PILOT_RATES[min(repeat, 1)] * (step.acceptance.mean(0) - target)
+            if repeat:
+                log_sizes[t] = log_size
+            else:
+                log_sizes.append(log_size)
+    return Path(temperatures, torch.stack(log_sizes).exp(), steps)
 
 
 def annealed(log_joint: LogDensity, start: Any, path: Path, chains: int, generator: torch.Generator) -> AnnealedResult:

@@ -70,7 +70,9 @@ class WeightStream:
         self._edges = [j * samples // groups for j in range(groups + 1)]
         # One weight more than the tail holds: it is the threshold of the tail.
         self._kept = tail_length(samples) + 1
-        self._top = self._groups = self._log_squares = np.zeros(0)
+        self._top: np.ndarray = np.zeros((0, 0))
+        self._groups: np.ndarray = np.zeros((0, 0))
+        self._log_squares: np.ndarray = np.zeros(0)
         self._curve = [_Curve(size) for size in curve_sizes(samples)]
 
     def add(self, log_weights: Any) -> None:

@@ -32,16 +32,30 @@ def show_estimate(data: str, result: Estimate) -> str:
     lines = [str(result)]
     if result.samples:
         error = "" if result.mc_se is None else f", ± {result.mc_se:.4f} nats from them"
-        lines.append(f"{result.estimator} with {result.samples} samples per item{error}")
+        draws = "chains" if result.estimator == "annealed" else "samples"
+        lines.append(f"{result.estimator} with {result.samples} {draws} per item{error}")
+    if result.diagnostics is not None and result.samples > 1:
+        found = result.diagnostics
+        heavy = "" if found.heavy is None else f"; Pareto shape above 0.7 for {found.heavy:.1%} of the items"
+        lines.append(f"effective samples per item: {found.ess.mean():.1f}, at least {found.ess.min():.1f}{heavy}")
+        if "acceptance" in found.about:
+            lines.append(f"transitions accepted: {found.about['acceptance']:.0%}")
+    if result.two_sided is not None:
+        both = result.two_sided
+        error = "" if both.gap_se is None else f" ± {both.gap_se:.4f}"
+        lines.append(
+            f"on {both.items:,} items that the model drew, between {both.lower:.4f} and {both.upper:.4f} nats per "
+            f"item: these settings leave {both.gap:.4f}{error} open"
+        )
     lines.append(f"data: {data}, preprocessing: {result.preprocessing}")
     return "\n".join(lines)
 
 
-def show_comparison(other: str, theirs: Estimate, gap: Comparison) -> str:
+def show_comparison(other: str, gap: Comparison) -> str:
     """Two lines about another model on the same items."""
     error = "" if gap.nats_se is None else f" ± {gap.nats_se:.4f}"
     return (
-        f"{other}: {theirs}\n{gap.nats:+.4f}{error} nats per item against it, item by item; more probable for "
+        f"{other}: {gap.other}\n{gap.nats:+.4f}{error} nats per item against it, item by item; more probable for "
         f"{gap.wins:.1%} of the items"
     )
 

@@ -1,0 +1,205 @@
+"""Models with continuous latents, evaluated by importance sampling from any proposal and by annealing.
+
+What ``estimate_by`` calls for each batch, over the joint density of a float or thawed model (``likelihood.joint``).
+Each batch has a random source of its own, from the seed and the number of its first item, so that errors of different
+items are independent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codelength.errors import FreezeError, UsageError
+from codelength.laws.frozen import FrozenModel
+from codelength.likelihood.annealed import Path, annealed, annealed_backwards, pilot, sigmoid_temperatures
+from codelength.likelihood.estimate import Answers, Batch, Settings, TwoSided, draw_seed
+from codelength.likelihood.importance import DRAWS, Proposal, importance
+from codelength.likelihood.joint import Joint, Nest
+from codelength.likelihood.weights import WeightStream
+
+#: Draws times items of one pass through the networks, which bounds the memory.
+ROWS = 512
+ROWS_ON_DEVICES = 8192
+
+#: Chains of each item in the pilot run that finds the sizes of steps.
+PILOT_CHAINS = 4
+
+#: Temperatures over which acceptance is averaged for the figure of the worst.
+ACCEPTANCE_WINDOW = 10
+
+
+class Continuous:
+    """The methods of ``Settings`` that need continuous latents, on one model.
+
+    model: frozen (it is thawed) or a torch module with ``space`` and ``law()``. rows: draws times items of a pass.
+
+    Raises UsageError for models without such latents (see ``joint.Nest``) and for a device that is not there.
+    """
+
+    def __init__(self, model: Any, settings: Settings, *, seed: int = 0, device: str = "cpu", rows: int = 0) -> None:
+        if isinstance(model, FrozenModel):
+            from codelength.freezing.thaw import thaw
+
+            try:
+                model = thaw(model)
+            except FreezeError as error:
+                raise UsageError(f"{error}; this estimator is for normal latents, use elbo or importance") from None
+        self.module = model.eval()
+        self.settings = settings
+        self.seed = seed
+        self.nest = Nest(model.law())
+        try:
+            self.device = torch.device(device)
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(f"cannot use the device {device!r}: {str(error).splitlines()[0]}") from None
+        self.rows = rows or (ROWS if self.device.type == "cpu" else ROWS_ON_DEVICES)
+
+    def method(self) -> _Importance | _Annealed:
+        """What ``estimate_by`` takes; batches of at most its ``batch`` items keep to ``rows``."""
+        self.module.to(self.device)
+        return _Annealed(self) if self.settings.estimator == "annealed" else _Importance(self)
+
+    def generator(self, first: int) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(draw_seed(self.seed, first, 1))
+
+    def joint(self, items: np.ndarray | Tensor, units: str) -> Joint:
+        if isinstance(items, np.ndarray):
+            items = torch.from_numpy(np.ascontiguousarray(items, np.int64))
+        return Joint(self.nest, items.to(self.device), units)
+
+    def two_sided(self, items: int, progress: Callable[[int], None] | None = None) -> TwoSided:
+        """Bounds of log p(x) from both sides, for ``items`` that the model itself draws (bidirectional Monte Carlo)."""
+        shape = self.module.space.shape
+        if None in shape:
+            raise UsageError("a two-sided bound needs items of one size, which this model's are not")
+        generator = torch.Generator().manual_seed(draw_seed(self.seed, items, 2))
+        # Whole items on the CPU, where the source of randomness and the law's own buffers are.
+        self.module.to("cpu")
+        x, z = self.nest.simulate(items, shape, generator)
+        self.module.to(self.device)
+        run = _Annealed(self)
+        below, above, variances = [], [], []
+        for start in range(0, items, run.batch):
+            part = slice(start, start + run.batch)
+            joint = self.joint(x[part], run.start)
+            source = self.generator(start)
+            path = run.path(joint, source)
+            index = np.arange(start, start + joint.n)
+            forward = run.forward(joint, path, source, index).result()
+            truth = joint.to_units(z[part].to(self.device))
+            backward = run.backward(joint, path, source, truth, index).result()
+            below.append(forward.bound)
+            above.append(-backward.bound)
+            variances.append(np.stack([forward.se, backward.se]) ** 2)
+            if progress is not None:
+                progress(joint.n)
+        return TwoSided.of(np.concatenate(below), np.concatenate(above), np.concatenate(variances, 1))
+
+
+class _Importance:
+    """Importance sampling; see ``estimate.Method``."""
+
+    kind = "lower_bound"
+    estimator = "importance"
+    arithmetic = "float"
+
+    def __init__(self, model: Continuous) -> None:
+        self.model = model
+        self.samples = model.settings.samples
+        self.batch = max(1, model.rows // DRAWS)
+
+    def answer(self, batch: Batch) -> Answers:
+        joint = self.model.joint(batch.items, "prior")
+        proposal = joint.proposal(self.model.settings.proposal)
+        generator = self.model.generator(int(batch.index[0]))
+        result = importance(
+            joint.log_joint, proposal, self.samples, generator, chunk=min(DRAWS, self.model.rows), index=batch.index
+        )
+        return Answers.of(result)
+
+    def about(self) -> dict[str, Any]:
+        return {"proposal": self.model.settings.proposal}
+
+
+class _Annealed:
+    """Annealed importance sampling, many chains per item; see ``estimate.Method``."""
+
+    kind = "lower_bound"
+    estimator = "annealed"
+    arithmetic = "float"
+
+    def __init__(self, model: Continuous) -> None:
+        self.model = model
+        settings = model.settings
+        self.samples = settings.samples
+        self.start = settings.start
+        self.temperatures = sigmoid_temperatures(settings.temperatures)
+        self.leapfrog = settings.leapfrog
+        self.chains = min(self.samples, model.rows)  # side by side
+        self.batch = max(1, model.rows // self.chains)
+        self._items = 0
+        self._acceptance = np.zeros(max(settings.temperatures - 1, 0))  # sums over items
+        self._least, self._most = math.inf, 0.0
+
+    def path(self, joint: Joint, generator: torch.Generator) -> Path:
+        """Step sizes from a pilot run, then frozen."""
+        chains = max(1, min(PILOT_CHAINS, self.model.rows // joint.n))
+        begin = self.begin(joint)
+        return pilot(joint.log_joint, begin, self.temperatures, generator, chains=chains, steps=self.leapfrog)
+
+    def begin(self, joint: Joint) -> Proposal:
+        return joint.prior if self.start == "prior" else joint.posterior()
+
+    def forward(self, joint: Joint, path: Path, generator: torch.Generator, index: np.ndarray) -> WeightStream:
+        """Chains from the start to the joint; the log of the stream's mean weight is the lower bound."""
+        stream = WeightStream(self.samples, index)
+        for count in self._portions():
+            result = annealed(joint.log_joint, self.begin(joint), path, count, generator)
+            stream.add(result.log_weights)
+            self._acceptance += result.acceptance.sum(1) * (count / self.samples)
+        self._items += joint.n
+        sizes = path.step_sizes.cpu().numpy()
+        self._least, self._most = min(self._least, float(sizes.min())), max(self._most, float(sizes.max()))
+        return stream
+
+    def backward(
+        self, joint: Joint, path: Path, generator: torch.Generator, truth: Tensor, index: np.ndarray
+    ) -> WeightStream:
+        """Chains from exact draws (n, d) of the posterior; minus the log of the stream's mean is the upper bound."""
+        stream = WeightStream(self.samples, index)
+        for count in self._portions():
+            result = annealed_backwards(joint.log_joint, self.begin(joint), path, count, truth, generator)
+            stream.add(-result.log_weights)
+        return stream
+
+    def _portions(self) -> list[int]:
+        return [min(self.chains, self.samples - done) for done in range(0, self.samples, self.chains)]
+
+    def answer(self, batch: Batch) -> Answers:
+        joint = self.model.joint(batch.items, self.start)
+        generator = self.model.generator(int(batch.index[0]))
+        path = self.path(joint, generator)
+        return Answers.of(self.forward(joint, path, generator, batch.index).result())
+
+    def about(self) -> dict[str, Any]:
+        settings = self.model.settings
+        figures: dict[str, Any] = {
+            "start": settings.start,
+            "temperatures": settings.temperatures,
+            "leapfrog": settings.leapfrog,
+            "step_size_min": self._least,
+            "step_size_max": self._most,
+        }
+        if len(self._acceptance):
+            rates = self._acceptance / self._items
+            width = min(ACCEPTANCE_WINDOW, len(rates))
+            figures["acceptance"] = float(rates.mean())
+            figures["acceptance_min"] = float(np.convolve(rates, np.full(width, 1 / width), "valid").min())
+        return figures
