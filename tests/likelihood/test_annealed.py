@@ -42,6 +42,16 @@ def test_forward_chains_agree_with_the_evidence(begin: str) -> None:
     assert 0.4 < result.acceptance[5:].mean() < 0.95
 
 
+@pytest.mark.parametrize("begin", [1e-3, 3.0])
+def test_the_pilot_finds_steps_that_are_accepted_as_asked(begin: float) -> None:
+    """Whatever the step that it begins with, at every part of a path on which the densities narrow a great deal."""
+    model = LinearGaussian(n=5, d=4, D=8, sigma=0.1, seed=3)
+    path = pilot(model.log_joint, prior_of(model), sigmoid_temperatures(24), rng(1), steps=4, step_size=begin)
+    result = annealed(model.log_joint, prior_of(model), path, 60, rng(2))
+    thirds = [part.mean() for part in np.array_split(result.acceptance, 3)]
+    assert all(0.45 < rate < 0.85 for rate in thirds), thirds
+
+
 def test_weights_have_the_evidence_as_their_mean_even_along_a_coarse_path() -> None:
     """Unbiased for p(x), not for its logarithm: four temperatures, many chains, ill-adapted steps."""
     model = LinearGaussian(n=3, sigma=1.5, seed=4)
