@@ -327,10 +327,10 @@ def test_a_product_of_the_engine_that_is_off_is_done_again(by, monkeypatch):
 
 
 def test_padding_reads_zeros_wherever_a_kernel_looks():
-    x = np.arange(1, 13).reshape(1, 1, 3, 4)
+    x = np.arange(1, 13).reshape(1, 3, 4, 1)
     for offset in ((-7, 2), (5, -9), (0, 0), (-1, -1)):
         padded = pad_for(x, (3, 2), offset, 2)
-        for i in range(padded.shape[2]):
-            for j in range(padded.shape[3]):
+        for i in range(padded.shape[1]):
+            for j in range(padded.shape[2]):
                 r, c = i + offset[0], j + offset[1]
-                assert padded[0, 0, i, j] == (x[0, 0, r, c] if 0 <= r < 3 and 0 <= c < 4 else 0)
+                assert padded[0, i, j, 0] == (x[0, r, c, 0] if 0 <= r < 3 and 0 <= c < 4 else 0)

@@ -25,15 +25,13 @@ class ArithmeticFault(Exception):
 
 @kernel
 def _requantise(x, scale, half, low, high, out):
-    """out = clamp(floor(x * scale + half)), all (n, channels, rest); whether every x was an integer."""
+    """out = clamp(floor(x * scale + half)), all (n, channels); whether every x was an integer."""
     whole = True
     for i in range(x.shape[0]):
         for c in range(x.shape[1]):
-            s, h = scale[c], half[c]
-            for k in range(x.shape[2]):
-                v = x[i, c, k]
-                whole &= v == np.floor(v)
-                out[i, c, k] = min(max(np.floor(v * s + h), low), high)
+            v = x[i, c]
+            whole &= v == np.floor(v)
+            out[i, c] = min(max(np.floor(v * scale[c] + half[c]), low), high)
     return whole
 
 
@@ -47,6 +45,8 @@ def _requantise_rows(x, scale, half, low, high, out):
 
 STAIRS = 4
 CHECK_EVERY = 8
+#: Numbers that a convolution lays out at a time for its matrix product; they should stay in a processor's cache.
+UNFOLDED = 1 << 20
 
 
 # Some matrix libraries read past a short vector and raise floating-point flags for what they then throw away, and
@@ -62,6 +62,7 @@ class NumpyArithmetic:
     def __init__(self) -> None:
         self._prepared: dict[int, tuple[Any, Any]] = {}
         self._shapes: dict[int, tuple[list[tuple[int, int, int]], np.ndarray]] = {}
+        self._kernels: dict[tuple[int, tuple[int, ...]], tuple[Any, Any]] = {}
 
     def prepare(self, tensor: np.ndarray) -> np.ndarray:
         """The tensor in the number type of this executor; prepared once while the tensor lives."""
@@ -133,44 +134,68 @@ class NumpyArithmetic:
         stride: int,
         parts: Sequence[int],
     ) -> np.ndarray:
-        w = self.prepare(weight)
-        wide = bool(parts)
-        n, _, height, width = x.shape
-        rows, columns = -(-height // stride), -(-width // stride)
-        outputs = len(weight)
-        y = np.zeros((n, outputs, rows, columns), np.float64 if wide else np.float32)
-        y += bias.astype(y.dtype)[:, None, None]
-        expected = np.full((n, rows, columns), float(bias.sum(dtype=np.int64)))
-        x = x.astype(np.float32, copy=False)
-        padded = pad_for(x, weight.shape[2:], offset, stride)
-        for a, b in np.ndindex(*weight.shape[2:]):
-            tap = w[:, :, a, b]
-            if not tap.any():
-                continue
-            seen = padded[:, :, a : a + rows * stride : stride, b : b + columns * stride : stride]
-            seen = seen.reshape(n, seen.shape[1], rows * columns)
-            with QUIET():
-                expected += np.matmul(tap.sum(0, dtype=np.float64), seen.astype(np.float64)).reshape(expected.shape)
-                for start, end in zip((0, *parts), (*parts, weight.shape[1])):
-                    y += np.matmul(tap[:, start:end], seen[:, start:end]).reshape(y.shape)
-        if not np.array_equal(y.sum(1, dtype=np.float64), expected):
-            raise ArithmeticFault("the outputs of a convolution do not add up")
-        return y
+        """Pixels lie channels last in memory, so that each tap of a kernel copies runs of channels, one matrix product
+        serves all pixels, and its result lies channels last again."""
+        n, (outputs, channels, *size) = len(x), weight.shape
+        rows, columns = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
+        y = np.empty((n, rows, columns, outputs), np.float64 if parts else np.float32)
+        taps, matrices = self._kernel(weight, parts)
+        total = float(bias.sum(dtype=np.int64))
+        pixels = np.moveaxis(x, 1, 3).astype(np.float32, copy=False)
+        step = max(1, UNFOLDED // max(1, rows * columns * len(taps) * channels))
+        for first in range(0, n, step):
+            some = pad_for(pixels[first : first + step], size, offset, stride)
+            out = y[first : first + step].reshape(-1, outputs)
+            out[:] = bias
+            checked = np.full((-(-len(some) // CHECK_EVERY), rows * columns), total)
+            for low, high, matrix, sums in matrices:
+                seen = np.empty((len(some), rows, columns, len(taps), high - low), np.float32)
+                for k, (a, b) in enumerate(taps):
+                    tap = some[:, a : a + rows * stride : stride, b : b + columns * stride : stride, low:high]
+                    seen[:, :, :, k] = tap
+                few = seen[::CHECK_EVERY].reshape(*checked.shape, -1)
+                with QUIET():
+                    out += np.matmul(seen.reshape(len(out), -1), matrix)
+                    checked += few.astype(np.float64) @ sums
+            # Every eighth item is looked at: arithmetic that is not exact goes wrong everywhere.
+            found = out.reshape(len(some), -1, outputs)[::CHECK_EVERY].sum(2, dtype=np.float64)
+            if not np.array_equal(found, checked):
+                raise ArithmeticFault("the outputs of a convolution do not add up")
+        return np.moveaxis(y, 3, 1)
+
+    def _kernel(
+        self, weight: np.ndarray, parts: Sequence[int]
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int, np.ndarray, np.ndarray]]]:
+        """The taps of a kernel that are not zero throughout, and for each part of the inputs its ends, the weights as a
+        matrix (taps * inputs, outputs) and their sums over the outputs."""
+        key = id(weight), tuple(parts)
+        if key not in self._kernels:
+            taps = [(int(a), int(b)) for a, b in zip(*np.nonzero(weight.any(axis=(0, 1))))]
+            matrices = []
+            for low, high in zip((0, *parts), (*parts, weight.shape[1])):
+                part = weight[:, low:high].astype(np.float32)
+                rows = [part[:, :, a, b].T for a, b in taps]
+                matrix = np.concatenate(rows) if rows else np.zeros((0, len(weight)), np.float32)
+                matrices.append((low, high, np.ascontiguousarray(matrix), matrix.sum(1, dtype=np.float64)))
+            self._kernels[key] = taps, matrices
+            weakref.finalize(weight, self._kernels.pop, key, None)
+        return self._kernels[key]
 
     def requantise(self, x: np.ndarray, shift: np.ndarray, low: int, high: int) -> np.ndarray:
         wide = x.dtype == np.float64
         kind = np.float64 if wide else np.float32
         scale = np.ldexp(np.ones(len(shift)), -shift.astype(np.int64)).astype(kind)
         half = np.where(shift > 0, 0.5, 0.0).astype(kind)
-        out = np.empty(x.shape, np.float32)
         if x.ndim == 2:
+            out = np.empty(x.shape, np.float32)
             _requantise_rows(np.ascontiguousarray(x), scale, half, kind(low), kind(high), out)
             return out
-        flat = x.reshape(x.shape[0], x.shape[1], -1)
-        whole = _requantise(np.ascontiguousarray(flat), scale, half, kind(low), kind(high), out.reshape(flat.shape))
-        if not whole:
+        pixels = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+        out = np.empty(pixels.shape, np.float32)
+        flat = pixels.reshape(-1, len(shift))
+        if not _requantise(flat, scale, half, kind(low), kind(high), out.reshape(flat.shape)):
             raise ArithmeticFault("a layer gave a value that is not an integer")
-        return out
+        return np.moveaxis(out, -1, 1)
 
     def relu(self, x: np.ndarray) -> np.ndarray:
         return np.maximum(x, x.dtype.type(0))
@@ -216,8 +241,9 @@ class NumpyArithmetic:
 
     def depth_to_space(self, x: np.ndarray, factor: int) -> np.ndarray:
         n, channels, rows, columns = x.shape
-        y = x.reshape(n, channels // factor**2, factor, factor, rows, columns)
-        return y.transpose(0, 1, 4, 2, 5, 3).reshape(n, channels // factor**2, rows * factor, columns * factor)
+        y = np.moveaxis(x, 1, 3).reshape(n, rows, columns, channels // factor**2, factor, factor)
+        y = y.transpose(0, 1, 4, 2, 5, 3).reshape(n, rows * factor, columns * factor, channels // factor**2)
+        return np.moveaxis(y, 3, 1)
 
     def constant(self, count: int, values: np.ndarray) -> np.ndarray:
         return np.broadcast_to(self.prepare(values), (count, len(values)))
@@ -248,7 +274,7 @@ class ReferenceArithmetic(NumpyArithmetic):
     ) -> np.ndarray:
         n, _, height, width = x.shape
         rows, columns = -(-height // stride), -(-width // stride)
-        padded = pad_for(x, weight.shape[2:], offset, stride)
+        padded = np.moveaxis(pad_for(np.moveaxis(x, 1, 3), weight.shape[2:], offset, stride), 3, 1)
         y = np.zeros((n, len(weight), rows, columns), np.int64) + bias.astype(np.int64)[:, None, None]
         for a in range(weight.shape[2]):
             for b in range(weight.shape[3]):
@@ -264,17 +290,19 @@ class ReferenceArithmetic(NumpyArithmetic):
 
 
 def pad_for(x: np.ndarray, size: Sequence[int], offset: Sequence[int], stride: int) -> np.ndarray:
-    """x (n, channels, height, width) with the zeros around it that a convolution reads.
+    """x (n, height, width, channels) with the zeros around it that a convolution reads.
 
     The result starts at row offset[0] and column offset[1] of x and is long enough for every tap.
     """
     pads, cuts = [], []
-    for length, taps, start in zip(x.shape[2:], size, offset):
+    for length, taps, start in zip(x.shape[1:3], size, offset):
         steps = -(-length // stride)
         end = start + (steps - 1) * stride + taps  # one past the last coordinate that is read
         pads.append((max(-start, 0), max(end - length, 0)))
         cuts.append(slice(max(start, 0), None))
-    return np.pad(x, ((0, 0), (0, 0), *pads))[:, :, cuts[0], cuts[1]]
+    if not any(before or after for before, after in pads):
+        return x[:, cuts[0], cuts[1]]
+    return np.pad(x, ((0, 0), *pads, (0, 0)))[:, cuts[0], cuts[1]]
 
 
 def is_wide(largest: int) -> bool:
