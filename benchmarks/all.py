@@ -21,6 +21,8 @@ COMMANDS: dict[str, list[str]] = {
     "sampling": [],
     "float_tables": [],
     "codecs": ["--limit", "1000", "--per-image", "200"],
+    "bits_back": ["--limit", "1000"],
+    "importance": [],
     "overhead": ["--threads", str(os.cpu_count() or 1)],  # nothing is timed
 }
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ Show = Callable[[Any], str]
 
 # Benchmarks whose figures are sizes only: other work on the machine does not change them.
 UNTIMED = {"headline", "likelihoods", "overhead"}
+UNTIMED_PARTS = {"precision", "frequencies", "clean"}
 
 _BLOCK = re.compile(r"(<!-- benchmarks:([\w-]+) -->\n).*?(<!-- /benchmarks:\2 -->)", re.DOTALL)
 
@@ -41,7 +43,7 @@ def _significant(value: float) -> str:
     return f"{value:.3g}" if value >= 0.001 else f"{value:.5f}"
 
 
-# key, heading, and how to show the value
+# By benchmark, and by part where rows of several kinds stand in one file: key, heading, and how to show the value.
 COLUMNS: dict[str, list[tuple[str, str, Show]]] = {
     "headline": [
         ("data", "data", str),
@@ -88,6 +90,63 @@ COLUMNS: dict[str, list[tuple[str, str, Show]]] = {
         ("frozen_tables", "frozen tables", _percent(0)),
         ("frozen_images", "frozen images", _percent(0)),
     ],
+    "bits_back/precision": [
+        ("data", "data", str),
+        ("model", "model", str),
+        ("latent_bits", "latent bits", _digits(0)),
+        ("bound_bits_per_dim", "frozen bound", _digits(4)),
+        ("bits_per_dim", "archive", _digits(4)),
+        ("overhead", "overhead", _percent(2)),
+        ("startup_bits", "start-up bits", _digits(0)),
+        ("outright_bits_per_dim", "latents sent outright", _digits(4)),
+        ("frozen_loss", "frozen over float", _percent(3)),
+    ],
+    "bits_back/frequencies": [
+        ("data", "data", str),
+        ("model", "model", str),
+        ("total_bits", "bits of totals", _digits(0)),
+        ("changed_leaves", "leaves with them", _digits(0)),
+        ("leaves", "of", _digits(0)),
+        ("bound_bits_per_dim", "code length", _digits(4)),
+        ("bits_per_dim", "archive", _digits(4)),
+        ("loss", "beyond the model's own", _percent(3)),
+        ("loss_se", "standard error", _percent(3)),
+    ],
+    "bits_back/clean": [
+        ("data", "data", str),
+        ("model", "model", str),
+        ("items", "items", _digits(0)),
+        ("orders", "orders", _digits(0)),
+        ("fresh_bits", "bits per item, fresh random bits", _digits(2)),
+        ("chained_bits", "chained", _digits(2)),
+        ("difference_bits", "difference", _digits(3)),
+        ("difference_se", "standard error", _digits(3)),
+    ],
+    "bits_back/speed": [
+        ("data", "data", str),
+        ("codec", "codec", str),
+        ("form", "form", str),
+        ("bits_per_dim", "bits/dim", _digits(4)),
+        ("encode_mb_s", "compress, MB/s", _significant),
+        ("decode_mb_s", "decompress, MB/s", _significant),
+        ("encode_ms", "encode, ms/item", _digits(2)),
+        ("encode_beyond_ms", "beyond the networks", _digits(2)),
+        ("decode_ms", "decode, ms/item", _digits(2)),
+        ("decode_beyond_ms", "beyond the networks", _digits(2)),
+        ("network_share_of_product", "networks over matrix product", _percent(0)),
+    ],
+    "importance": [
+        ("data", "data", str),
+        ("model", "model", str),
+        ("system", "system", str),
+        ("items", "items", _digits(0)),
+        ("draws_s", "draws/s", _digits(0)),
+        ("multiply_adds", "multiply-adds a draw", _digits(0)),
+        ("share_of_product", "over matrix product", _percent(0)),
+        ("many", "draws of an item", _digits(0)),
+        ("peak_mib", "peak, MiB", _digits(0)),
+        ("growth_mib", "growth, MiB", _digits(0)),
+    ],
     "overhead": [
         ("data", "data", str),
         ("law", "model", str),
@@ -99,6 +158,9 @@ COLUMNS: dict[str, list[tuple[str, str, Show]]] = {
         ("frozen_loss", "frozen over float", _percent(3)),
     ],
 }
+
+
+BENCHMARKS = {name.split("/")[0] for name in COLUMNS}
 
 
 def load(name: str | Path) -> dict[str, Any]:
@@ -114,14 +176,22 @@ def load(name: str | Path) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any] | str | Path) -> str:
-    """The Markdown table of a report or of its file, and a line about how it was made.
+    """The Markdown table of a report or of its file, one for each part that it has, and a line about how it was made.
 
     Columns without any figure are left out; a row that was not measured says why in its last cell.
     """
     if not isinstance(report, dict):
         report = load(report)
-    rows = report["results"]
-    columns = [c for c in COLUMNS[report["benchmark"]] if any(row.get(c[0]) is not None for row in rows)]
+    tables = []
+    for part in dict.fromkeys(row.get("part") for row in report["results"]):
+        rows = [row for row in report["results"] if row.get("part") == part]
+        name = report["benchmark"] if part is None else f"{report['benchmark']}/{part}"
+        tables.append(_table(COLUMNS[name], rows))
+    return "\n\n".join([*tables, _made(report)]) + "\n"
+
+
+def _table(columns: list[tuple[str, str, Show]], rows: list[dict[str, Any]]) -> str:
+    columns = [c for c in columns if any(row.get(c[0]) is not None for row in rows)]
     right = ["--:" if any(isinstance(row.get(key), int | float) for row in rows) else ":--" for key, _, _ in columns]
     lines = [_line([heading for _, heading, _ in columns]), _line(right)]
     for row in rows:
@@ -129,16 +199,30 @@ def table(report: dict[str, Any] | str | Path) -> str:
         if "note" in row:
             cells[-1] = row["note"]
         lines.append(_line(cells))
-    return "\n".join([*lines, "", _made(report)]) + "\n"
+    return "\n".join(lines)
 
 
 def insert(text: str, read: Callable[[str], dict[str, Any]] = load) -> str:
-    """A document with its tables renewed."""
-    return _BLOCK.sub(lambda match: f"{match[1]}\n{table(read(match[2]))}\n{match[3]}", text)
+    """A document with its tables renewed; those without a results file stay as they are, and are named on stderr."""
+
+    def renewed(match: re.Match[str]) -> str:
+        try:
+            report = read(match[2])
+        except FileNotFoundError:
+            print(f"no results of {match[2]}: its table stays as it is", file=sys.stderr)
+            return match[0]
+        return f"{match[1]}\n{table(report)}\n{match[3]}"
+
+    return _BLOCK.sub(renewed, text)
 
 
 def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _timed(report: dict[str, Any]) -> bool:
+    parts = {row.get("part") for row in report["results"]} - UNTIMED_PARTS
+    return report["benchmark"] not in UNTIMED and bool(parts)
 
 
 def _made(report: dict[str, Any]) -> str:
@@ -151,7 +235,7 @@ def _made(report: dict[str, Any]) -> str:
         machine,
         f"{threads} thread{'s' if threads != 1 else ''}" if threads else "",
         ", ".join(f"{name} {number}" for name, number in report.get("versions", {}).items()),
-        "**timed while other work was running**" if report.get("loaded") and report["benchmark"] not in UNTIMED else "",
+        "**timed while other work was running**" if report.get("loaded") and _timed(report) else "",
     ]
     return "; ".join(part for part in parts if part) + "."
 
@@ -164,7 +248,7 @@ def main(argv: list[str] | None = None) -> None:
         document.write_text(insert(document.read_text(encoding="utf-8")), encoding="utf-8")
     if not arguments.documents:
         for path in sorted(RESULTS.glob("*.json")):
-            if load(path).get("benchmark") in COLUMNS:
+            if load(path).get("benchmark") in BENCHMARKS:
                 print(f"### {path.stem}\n\n{table(path)}")
 
 
