@@ -350,8 +350,19 @@ def inpainting_inputs(model: FrozenModel, image: Path, mask: Path) -> tuple[np.n
     return items, flags.reshape(items.shape)
 
 
-def save_items(items: np.ndarray, space: Space, path: str | os.PathLike[str]) -> None:
-    """Items as a picture (``.png``), or as an array of the least unsigned type that holds them (``.npy``)."""
+def save_manifold(model: Model, side: int, path: str | os.PathLike[str]) -> None:
+    """The manifold of a model of two latent numbers, as ``codelength.report.manifold`` makes it, by rows: a picture
+    (``.png``), or an array (``.npy``) of its items. Raises UsageError for other models."""
+    from codelength.report.manifold import manifold
+
+    frozen = _frozen(model)
+    items, values = manifold(frozen, side)
+    save_items(items, Space(frozen.space.shape, values), path, columns=side)
+
+
+def save_items(items: np.ndarray, space: Space, path: str | os.PathLike[str], *, columns: int | None = None) -> None:
+    """Items as a picture (``.png``) of so many columns, or an array of the least unsigned type that holds them
+    (``.npy``)."""
     path = Path(path)
     buffer = io.BytesIO()
     if path.suffix.lower() == ".npy":
@@ -359,7 +370,7 @@ def save_items(items: np.ndarray, space: Space, path: str | os.PathLike[str]) ->
     else:
         from codelength.report.sheet import contact_sheet
 
-        contact_sheet(items, space.symbols).save(buffer, "PNG")
+        contact_sheet(items, space.symbols, columns=columns).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
 
 

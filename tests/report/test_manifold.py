@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from typer.testing import CliRunner
 
 import codelength as cl
+from codelength.cli.app import app
 from codelength.errors import UsageError
 from codelength.laws.space import Space
 from codelength.models.made import MADEConfig, build_made
@@ -64,3 +68,16 @@ def test_models_of_other_latents_are_refused() -> None:
         manifold(made, 3)
     with pytest.raises(UsageError, match="at least one"):
         manifold(frozen(two_numbers(2)), 0)
+
+
+def test_the_command_draws_the_manifold(tmp_path: Path) -> None:
+    model = frozen(two_numbers(2))
+    model.save(tmp_path / "two.clm")
+    runner = CliRunner()
+    base = ["sample", str(tmp_path / "two.clm"), "--count", "3", "--manifold"]
+    assert runner.invoke(app, [*base, "--out", str(tmp_path / "m.npy")]).exit_code == 0
+    assert np.array_equal(np.load(tmp_path / "m.npy"), manifold(model, 3)[0])
+    assert runner.invoke(app, [*base, "--out", str(tmp_path / "m.png")]).exit_code == 0
+    with Image.open(tmp_path / "m.png") as picture:
+        wide, high = picture.size
+        assert (wide - 2) % 3 == (high - 2) % 3 == 0 and wide < high  # three by three items of (3, 2), framed

@@ -164,6 +164,10 @@ def sample(
         int,
         typer.Option("--draws", metavar="M", help="Draws among which each completion is chosen (see above)."),
     ] = 64,
+    manifold: Annotated[
+        bool,
+        typer.Option("--manifold", help="For models of two latent numbers: what they make of COUNT x COUNT of them."),
+    ] = False,
     device: options.Device = "cpu",
     jobs: options.Jobs = None,
     max_memory: options.MaxMemory = None,
@@ -175,6 +179,9 @@ def sample(
     ones included. Pixels known later are then accounted for by choosing each completion among several such draws, in
     proportion to the probability that they gave to the known pixels: the more draws, the closer to the model's
     own conditional distribution.
+
+    With --manifold, nothing is drawn: the picture shows the mean items (medians, for more than sixteen symbols) of
+    count x count latents at equal steps of the prior's probability.
     """
     options.prepare(device, jobs)
     memory = options.size(max_memory)
@@ -184,9 +191,15 @@ def sample(
         raise UsageError(f"expected a count of at least 1, got {count}")
     if out.suffix.lower() not in (".png", ".npy"):
         raise UsageError(f"expected an output name that ends in .png or .npy, got {out}")
+    if manifold and (inpaint is not None or shape is not None):
+        raise UsageError("a picture of the manifold takes neither an image to complete nor a shape")
     from codelength import api
 
     frozen = api.load(model)
+    if manifold:
+        api.save_manifold(frozen, count, out)
+        say(f"wrote the manifold at {count} x {count} latents to {out}", quiet=quiet)
+        return
     if inpaint is not None and mask is not None:
         image, keep = api.inpainting_inputs(frozen, inpaint, mask)
         items = api.inpaint(frozen, image, keep, count=count, seed=seed, draws=draws)
