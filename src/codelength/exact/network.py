@@ -10,7 +10,7 @@ import numpy as np
 
 from codelength.errors import ProgramError, UnknownFeature
 from codelength.exact import arithmetic as executors
-from codelength.exact.arithmetic import REFERENCE, ArithmeticFault
+from codelength.exact.arithmetic import NUMPY, REFERENCE, ArithmeticFault
 from codelength.exact.operations import FLOAT32_EXACT, OPERATIONS, Operation, Tensors, Type, require
 
 MAX_OPERATIONS = 4096
@@ -86,6 +86,11 @@ class Network:
                 if last[operand] == position and operand != self.output:
                     values[operand] = None
         return arithmetic.leave(values[self.output])
+
+    def all_values(self, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors) -> list[np.ndarray]:
+        """Every value (n, *shape), inputs first, on numpy."""
+        count = len(next(iter(inputs.values())))
+        return self._context(NUMPY, inputs, types, tensors, count, [False] * len(types))
 
     def context_values(
         self, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors, count: int
