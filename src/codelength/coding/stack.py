@@ -141,7 +141,7 @@ class Stack:
         self.words = np.empty((streams, 0), np.uint32)
         self.count = np.zeros(streams, np.int64)
         self.bounds = np.zeros(streams + 1, np.int64)
-        self._seed: int | None = None
+        self._sources: list[tuple[int, int]] | None = None  # of random words: seed and stream
         self._supplied = np.zeros(streams, np.int64)
         self._origin = np.full(streams, 32.0 * lanes)
 
@@ -154,11 +154,21 @@ class Stack:
         them, lane l starts at (word[2l + 1] | 2^31) * 2^32 + word[2l]; the others lie below the bottom, the
         next one uppermost. ``bits`` counts from here: it is negative when more was popped than pushed.
         """
-        if not 0 <= seed < 1 << 64:
-            raise ValueError(f"expected a seed from 0 to 2^64 - 1, got {seed}")
-        stack = cls(lanes, streams)
-        stack._seed = seed
-        for stream in range(streams):
+        return cls._standing_on([(seed, stream) for stream in range(streams)], lanes)
+
+    @classmethod
+    def each_seeded(cls, seeds: Iterable[int], lanes: int = MAX_LANES) -> Stack:
+        """A stack whose stream s stands on the words of the only stream of ``seeded(seeds[s])``."""
+        return cls._standing_on([(seed, 0) for seed in seeds], lanes)
+
+    @classmethod
+    def _standing_on(cls, sources: list[tuple[int, int]], lanes: int) -> Stack:
+        for seed, _ in sources:
+            if not 0 <= seed < 1 << 64:
+                raise ValueError(f"expected a seed from 0 to 2^64 - 1, got {seed}")
+        stack = cls(lanes, len(sources))
+        stack._sources = sources
+        for stream in range(len(sources)):
             pairs = stack._random_words(stream, 0, 2 * lanes).astype(np.uint64).reshape(lanes, 2)
             stack.state[stream] = ((pairs[:, 1] | np.uint64(1 << 31)) << _WORD_BITS) | pairs[:, 0]
         stack._origin = np.log2(stack.state.astype(np.float64)).sum(axis=1)
@@ -190,7 +200,7 @@ class Stack:
 
         So a lane costs less than 38 bits beside what it holds, and a stream at most another 31.
         """
-        if self._seed is not None:
+        if self._sources is not None:
             raise ValueError("a stack that stands on random words has no bottom and cannot be written")
         lows, packed, used = [], 0, 5 * self.lanes
         for lane in range(self.lanes):
@@ -208,7 +218,7 @@ class Stack:
         twin = Stack(self.lanes, self.streams)
         for name in ("state", "words", "count", "bounds", "_supplied", "_origin"):
             setattr(twin, name, getattr(self, name).copy())
-        twin._seed = self._seed
+        twin._sources = self._sources
         return twin
 
     @property
@@ -239,7 +249,7 @@ class Stack:
         Every push writes, and every pop reads, one word at most. Only a seeded stack heeds ``pops``.
         """
         extra = np.zeros(self.streams, np.int64)
-        if self._seed is not None:
+        if self._sources is not None:
             missing = pops - self.count
             # Twice as many each time, because the words are always generated from the first one on.
             extra = np.where(missing > 0, np.maximum(np.maximum(missing, self._supplied), 256), 0)
@@ -278,9 +288,10 @@ class Stack:
         return not self.count.any() and bool((self.state == EMPTY_STATE).all())
 
     def _random_words(self, stream: int, first: int, number: int) -> np.ndarray:
-        assert self._seed is not None
-        seed = b"codelength stack" + self._seed.to_bytes(8, "little") + stream.to_bytes(8, "little")
-        digest = hashlib.shake_256(seed).digest(4 * (first + number))
+        assert self._sources is not None
+        seed, number_of_stream = self._sources[stream]
+        text = b"codelength stack" + seed.to_bytes(8, "little") + number_of_stream.to_bytes(8, "little")
+        digest = hashlib.shake_256(text).digest(4 * (first + number))
         return np.frombuffer(digest, "<u4", number, 4 * first).astype(np.uint32)
 
 

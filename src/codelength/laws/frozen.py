@@ -198,17 +198,17 @@ class FrozenModel:
         items = self.space.check(np.asarray(items))
         out = np.empty(len(items))
         context = {"shape": items.shape[1:]}
-        if self.law.kind == "exact":
-            step = self.group_limit(items.shape[1:])
-            for start in range(0, len(items), step):
-                piece = slice(start, start + step)
-                out[piece] = self.law.log_prob(items[piece], context) / -math.log(2.0)
-            return out
-        for i in range(len(items)):
+        step = self.group_limit(items.shape[1:])
+        for start in range(0, len(items), step):
+            piece = items[start : start + step]
+            if self.law.kind == "exact":
+                out[start : start + step] = self.law.log_prob(piece, context) / -math.log(2.0)
+                continue
             # Fresh random bits for each item: what the one before has pushed would not be a fair draw.
-            stack = Stack.seeded((seed << 32) + i, lanes=1)
-            self.law.push(stack, items[i : i + 1], context)
-            out[i] = stack.bits()
+            stack = Stack.each_seeded(((seed << 32) + start + i for i in range(len(piece))), lanes=1)
+            stack.begin([1] * len(piece))
+            self.law.push(stack, piece, context)
+            out[start : start + step] = stack.stream_bits()
         return out
 
     def sample(self, count: int, *, seed: int = 0, shape: tuple[int, ...] | None = None) -> np.ndarray:
