@@ -149,7 +149,7 @@ class NumpyArithmetic:
             out[:] = bias
             checked = np.full((-(-len(some) // CHECK_EVERY), rows * columns), total)
             for low, high, matrix, sums in matrices:
-                seen = np.empty((len(some), rows, columns, len(taps), high - low), np.float32)
+                seen = np.empty((len(some), rows, columns, len(taps), high - low), matrix.dtype)
                 for k, (a, b) in enumerate(taps):
                     tap = some[:, a : a + rows * stride : stride, b : b + columns * stride : stride, low:high]
                     seen[:, :, :, k] = tap
@@ -172,10 +172,14 @@ class NumpyArithmetic:
         if key not in self._kernels:
             taps = [(int(a), int(b)) for a, b in zip(*np.nonzero(weight.any(axis=(0, 1))))]
             matrices = []
-            for low, high in zip((0, *parts), (*parts, weight.shape[1])):
-                part = weight[:, low:high].astype(np.float32)
+            edges = [0, *parts, weight.shape[1]]
+            # Beyond two parts one product in float64, which holds the whole sum, is faster than theirs in float32.
+            kind = np.float64 if len(parts) > 1 else np.float32
+            edges = edges if kind == np.float32 else [0, weight.shape[1]]
+            for low, high in zip(edges, edges[1:]):
+                part = weight[:, low:high].astype(kind)
                 rows = [part[:, :, a, b].T for a, b in taps]
-                matrix = np.concatenate(rows) if rows else np.zeros((0, len(weight)), np.float32)
+                matrix = np.concatenate(rows) if rows else np.zeros((0, len(weight)), kind)
                 matrices.append((low, high, np.ascontiguousarray(matrix), matrix.sum(1, dtype=np.float64)))
             self._kernels[key] = taps, matrices
             weakref.finalize(weight, self._kernels.pop, key, None)

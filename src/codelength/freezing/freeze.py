@@ -44,6 +44,9 @@ from codelength.networks.coupling import (
 EXACT_TOLERANCE = 0.001
 BOUND_TOLERANCE = 0.003
 TOTAL_BITS = 24
+#: Latents are drawn from their distributions: every bin has a frequency of at least one, so with fewer bits one in
+#: some thousands would come from anywhere on the grid, where the likelihood knows nothing of it.
+GRID_BITS = 28
 #: Components of a mixture that each calibration item is seen under.
 CALIBRATION_DRAWS = 4
 
@@ -361,7 +364,8 @@ def _latent_type(prior: dict[str, Any], z: Tensor) -> Type:
 
 
 def leaf_record(leaf: Any) -> dict[str, Any]:
-    record = {"family": leaf.family, "symbols": int(leaf.symbols), "bits": TOTAL_BITS}
+    bits = GRID_BITS if leaf.family == "gaussian" else TOTAL_BITS
+    record = {"family": leaf.family, "symbols": int(leaf.symbols), "bits": bits}
     if leaf.components > 1:
         record["components"] = int(leaf.components)
     return record
