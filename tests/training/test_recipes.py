@@ -26,6 +26,9 @@ SPACES = {
     "binarized-mnist": Space((28, 28), 2),
     "dynamic-mnist": Space((28, 28), 2),
     "threshold-mnist": Space((28, 28), 2),
+    "mnist": Space((28, 28), 256),
+    "fashion-mnist": Space((28, 28), 256),
+    "cifar10": Space((32, 32, 3), 256),
 }
 
 
