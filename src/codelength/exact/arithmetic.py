@@ -35,14 +35,6 @@ def _requantise(x, scale, half, low, high, out):
     return whole
 
 
-@kernel
-def _requantise_rows(x, scale, half, low, high, out):
-    """out = clamp(floor(x * scale + half)), all (n, channels)."""
-    for i in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            out[i, c] = min(max(np.floor(x[i, c] * scale[c] + half[c]), low), high)
-
-
 STAIRS = 4
 CHECK_EVERY = 8
 #: Numbers that a convolution lays out at a time for its matrix product; they should stay in a processor's cache.
@@ -190,10 +182,6 @@ class NumpyArithmetic:
         kind = np.float64 if wide else np.float32
         scale = np.ldexp(np.ones(len(shift)), -shift.astype(np.int64)).astype(kind)
         half = np.where(shift > 0, 0.5, 0.0).astype(kind)
-        if x.ndim == 2:
-            out = np.empty(x.shape, np.float32)
-            _requantise_rows(np.ascontiguousarray(x), scale, half, kind(low), kind(high), out)
-            return out
         pixels = np.ascontiguousarray(np.moveaxis(x, 1, -1))
         out = np.empty(pixels.shape, np.float32)
         flat = pixels.reshape(-1, len(shift))

@@ -672,7 +672,7 @@ class NetworkEmitter:
         if isinstance(module, nn.Flatten):
             return self._flat(x)
         if isinstance(module, nn.Unflatten) and module.dim == 1:
-            return self._image(x, tuple(module.unflattened_size))
+            return self._reshaped(x, tuple(module.unflattened_size))
         raise FreezeError(
             f"expected modules that have an exact rule, but {name} ({type(module).__name__}) has none: "
             + _reason(module)
@@ -805,9 +805,9 @@ class NetworkEmitter:
             return x
         if math.prod(shape) != math.prod(x.shape) or len(shape) not in (1, 3):
             raise FreezeError(f"expected a reshape of {x.shape} to a vector or an image, got {shape}")
-        return self._image(x, shape)
+        return self._reshaped(x, shape)
 
-    def _image(self, x: Quantity, shape: tuple[int, ...]) -> Quantity:
+    def _reshaped(self, x: Quantity, shape: tuple[int, ...]) -> Quantity:
         q = self.emitter.narrow(x, STREAM_BITS)
         assert q.value is not None
         fraction = np.full(1, q.scale)
@@ -822,13 +822,7 @@ class NetworkEmitter:
         return replace(x, value=value, shape=shape, fraction=np.full(1, x.scale), narrowed={})
 
     def _flat(self, x: Quantity) -> Quantity:
-        if len(x.shape) == 1:
-            return x
-        q = self.emitter.narrow(x, STREAM_BITS)
-        assert q.value is not None
-        shape = (math.prod(x.shape),)
-        fraction = np.full(1, q.scale)
-        return replace(q, value=self.emitter.emit(Reshape(q.value, shape)), shape=shape, fraction=fraction, narrowed={})
+        return x if len(x.shape) == 1 else self._reshaped(x, (math.prod(x.shape),))
 
 
 def _peaks(values: Tensor) -> np.ndarray | None:

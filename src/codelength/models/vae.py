@@ -415,8 +415,6 @@ def _convolutional(
         trunk = nn.Sequential(*up, upwards(widths[-1] if flat else units, widths, some))
         if level > 0:
             top = nn.Sequential(trunk, nn.ReLU(), last(widths[0], 2 * inputs))
-            if config.labels:
-                top = nn.Sequential(*trunk, *list(top)[1:])
             decoder: nn.Module = labelled(top, config.labels)
         elif config.neighbourhood:
             kernel = config.neighbourhood[0], config.neighbourhood[1]

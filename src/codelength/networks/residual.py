@@ -128,13 +128,19 @@ class Labelled(nn.Module):
         return self.rest(self.first(x) + (bias[:, :, None, None] if self.image else bias))
 
 
+def _flattened(network: nn.Sequential) -> list[nn.Module]:
+    """Its layers in order, those of sequences within it in their place."""
+    layers: list[nn.Module] = []
+    for layer in network:
+        layers += _flattened(layer) if isinstance(layer, nn.Sequential) else [layer]
+    return layers
+
+
 def labelled(network: nn.Sequential, labels: int) -> nn.Module:
     """The same network with labels, entering at its first layer; the network itself where there are none."""
     if not labels:
         return network
-    layers: list[nn.Module] = []
-    for layer in network:
-        layers += list(layer) if isinstance(layer, nn.Sequential) else [layer]
+    layers = _flattened(network)
     place = next(k for k, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
     width = layers[place].bias.shape[0]  # type: ignore[index]
     image = isinstance(layers[place], nn.Conv2d)
