@@ -35,6 +35,23 @@ def _requantise(x, scale, half, low, high, out):
     return whole
 
 
+class Rounding:
+    """Division of channels by 2^shift, rounded and clamped, for floats of one kind."""
+
+    def __init__(self, shift: np.ndarray, low: int, high: int, kind: Any) -> None:
+        self.numbers = (
+            np.ldexp(np.ones(len(shift)), -shift.astype(np.int64)).astype(kind),
+            np.where(shift > 0, 0.5, 0.0).astype(kind),
+            kind(low),
+            kind(high),
+        )
+
+    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, bool]:
+        """x (n, channels) as float32, and whether every x was an integer."""
+        out = np.empty(x.shape, np.float32)
+        return out, _requantise(x, *self.numbers, out)
+
+
 STAIRS = 4
 CHECK_EVERY = 8
 #: Numbers that a convolution lays out at a time for its matrix product; they should stay in a processor's cache.
@@ -178,16 +195,12 @@ class NumpyArithmetic:
         return self._kernels[key]
 
     def requantise(self, x: np.ndarray, shift: np.ndarray, low: int, high: int) -> np.ndarray:
-        wide = x.dtype == np.float64
-        kind = np.float64 if wide else np.float32
-        scale = np.ldexp(np.ones(len(shift)), -shift.astype(np.int64)).astype(kind)
-        half = np.where(shift > 0, 0.5, 0.0).astype(kind)
         pixels = np.ascontiguousarray(np.moveaxis(x, 1, -1))
-        out = np.empty(pixels.shape, np.float32)
-        flat = pixels.reshape(-1, len(shift))
-        if not _requantise(flat, scale, half, kind(low), kind(high), out.reshape(flat.shape)):
+        rounding = Rounding(shift, low, high, np.float64 if x.dtype == np.float64 else np.float32)
+        out, whole = rounding(pixels.reshape(-1, len(shift)))
+        if not whole:
             raise ArithmeticFault("a layer gave a value that is not an integer")
-        return np.moveaxis(out, -1, 1)
+        return np.moveaxis(out.reshape(pixels.shape), -1, 1)
 
     def relu(self, x: np.ndarray) -> np.ndarray:
         return np.maximum(x, x.dtype.type(0))

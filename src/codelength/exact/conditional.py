@@ -23,11 +23,10 @@ from codelength.coding.frequencies import (
 )
 from codelength.coding.stack import Stack
 from codelength.exact import arithmetic as executors
-from codelength.exact.arithmetic import is_wide
 from codelength.exact.dense import DensePlan
-from codelength.exact.network import MAX_VALUES, PASS_VALUES, Network
+from codelength.exact.network import MAX_VALUES, PASS_VALUES, Network, float_bytes
 from codelength.exact.operations import Tensors, Type, require
-from codelength.exact.raster import RasterPlan, margin_of
+from codelength.exact.raster import RasterPlan, engine_bytes
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule, as_image
 
 
@@ -171,6 +170,10 @@ class IndependentConditional(FrozenConditional):
         self.check_output(self.types[network.output], fixed)
         self.work = network.measure(self.types, tensors) + math.prod(fixed) * leaf.work
 
+    def item_bytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes that coding needs for each item."""
+        return self.network.pass_bytes(self.types)
+
     def __call__(self, context: dict[str, Any], count: int) -> Elements:
         inputs = named_inputs(self.network, context, self.types, count)
         return Elements(self.leaf, self.parameters(inputs, self.types, count), self.concrete(context))
@@ -247,20 +250,18 @@ class SequentialConditional(FrozenConditional):
         return types
 
     def item_bytes(self, shape: tuple[int, ...]) -> int:
-        """Bytes that the engine keeps for each item (of this shape, where sizes are free) while it advances."""
+        """Bytes that coding needs for each item (of this shape, where sizes are free): what a parallel pass holds, or
+        what the engine keeps while it advances, whichever is more."""
         shape = shape if None in self.shape else self.shape  # type: ignore[assignment]
-        types, follows = self.types_for(shape), self.network.follows("x")
-        size = [8 if is_wide(kind.largest) else 4 for kind in types]
+        types = self.types_for(shape)
+        return max(self.network.pass_bytes(types), self._engine_bytes(types, shape))
+
+    def _engine_bytes(self, types: list[Type], shape: tuple[int, ...]) -> int:
         if isinstance(self.schedule, DegreeSchedule):
-            return max(size) * sum(sum(kind.shape[:1]) for kind in types)
+            return max(map(float_bytes, types)) * sum(sum(kind.shape[:1]) for kind in types)
         height, width, _ = as_image(shape)
-        m = margin_of(self.network, types)
-        bytes_ = 0
-        for kind, depends, each in zip(types, follows, size):
-            spatial = kind.shape[1:] == (height, width)
-            padded = kind.shape[0] * (height + 2 * m) * (width + 2 * m) if spatial else 0
-            bytes_ += each * (padded + (0 if depends else math.prod(kind.shape)))
-        return bytes_
+        longest = max((len(front) for front in self.schedule.fronts(height, width)), default=1)
+        return engine_bytes(self.network, types, height, width, longest)
 
     def _order(self, context: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
         if isinstance(self.schedule, RasterSchedule):

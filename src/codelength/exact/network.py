@@ -23,6 +23,11 @@ PASS_VALUES = 1 << 24
 OPERATION_WORK = 1 << 12
 
 
+def float_bytes(kind: Type) -> int:
+    """Bytes of the floats that hold each number of a value exactly."""
+    return 8 if executors.is_wide(kind.largest) else 4
+
+
 @dataclass(frozen=True)
 class Network:
     """Values are numbered: the inputs first, then the result of each operation. ``output`` is one of them."""
@@ -59,6 +64,18 @@ class Network:
         outs = types[len(self.inputs) :]
         return sum(o.work(out, tensors) + OPERATION_WORK for o, out in zip(self.operations, outs))
 
+    def pass_bytes(self, types: list[Type]) -> int:
+        """Bytes that one parallel pass needs for an item: its values, each kept until its last use, with one being
+        changed beside them; and the output as it comes and as its user arranges it."""
+        sizes, last = [math.prod(kind.shape) * float_bytes(kind) for kind in types], self._last_uses()
+        now = widest = sum(sizes[: len(self.inputs)])
+        for k, operation in enumerate(self.operations):
+            position = len(self.inputs) + k
+            now += sizes[position]
+            widest = max(widest, now)
+            now -= sum(sizes[v] for v in set(operation.operands) if last[v] == position and v != self.output)
+        return widest + max(sizes) + 2 * sizes[self.output]
+
     def follows(self, name: str) -> list[bool]:
         """For each value: whether its numbers can depend on those of the input ``name``."""
         depends = [mine == name for mine in self.inputs]
@@ -90,7 +107,7 @@ class Network:
     def all_values(self, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors) -> list[np.ndarray]:
         """Every value (n, *shape), inputs first, on numpy."""
         count = len(next(iter(inputs.values())))
-        return self._context(NUMPY, inputs, types, tensors, count, [False] * len(types))
+        return self._context(NUMPY, inputs, types, tensors, count, [False] * len(types), set(range(len(types))))
 
     def context_values(
         self, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors, count: int
@@ -109,10 +126,12 @@ class Network:
         for start in range(0, count, step) or [0]:
             some = {name: np.asarray(value)[start : start + step] for name, value in inputs.items()}
             try:
-                values = self._context(executors.current(), some, types, tensors, min(step, count - start), depends)
+                values = self._context(
+                    executors.current(), some, types, tensors, min(step, count - start), depends, kept
+                )
             except ArithmeticFault:
-                values = self._context(REFERENCE, some, types, tensors, min(step, count - start), depends)
-            parts.append([values[v] if v in kept else None for v in range(len(types))])
+                values = self._context(REFERENCE, some, types, tensors, min(step, count - start), depends, kept)
+            parts.append(values)
         return [None if same[0] is None else np.concatenate(same) for same in zip(*parts)]
 
     def _context(
@@ -123,7 +142,9 @@ class Network:
         tensors: Tensors,
         n: int,
         depends: list[bool],
+        kept: set[int],
     ) -> list[Any]:
+        last = self._last_uses()
         # A constant asks any operand for the number of items, so those that are not evaluated have that many.
         values: list[Any] = [
             np.empty((n, 0)) if on_item else arithmetic.enter(np.asarray(inputs[name]).reshape(n, *kind.shape))
@@ -131,7 +152,10 @@ class Network:
         ]
         for operation, kind, on_item in zip(self.operations, types[len(values) :], depends[len(values) :]):
             values.append(np.empty((n, 0)) if on_item else operation.run(arithmetic, values, tensors, kind))
-        return [None if on_item else arithmetic.leave(value) for value, on_item in zip(values, depends)]
+            for operand in operation.operands:
+                if last[operand] == len(values) - 1 and operand not in kept:
+                    values[operand] = None
+        return [arithmetic.leave(value) if v in kept else None for v, value in enumerate(values)]
 
     def _last_uses(self) -> list[int]:
         last = list(range(len(self.inputs) + len(self.operations)))

@@ -6,21 +6,20 @@ several channels, the channels of a pixel follow one another by degree.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from codelength.coding.frequencies import Leaf, pop_elements
 from codelength.coding.stack import Stack
-from codelength.exact.arithmetic import is_wide
-from codelength.exact.dense import exact_product
+from codelength.exact.arithmetic import CHECK_EVERY, QUIET, Rounding, is_wide
 from codelength.exact.network import Network
 from codelength.exact.operations import (
     Add,
     Concat,
     Convolution,
     Offset,
-    Operation,
     Product,
     Relu,
     Requantise,
@@ -57,12 +56,46 @@ class RasterPlan:
             if depends
             for degree in range(self.channels + 1)
         }
-        self.margin = margin_of(network, types)
-        self.kernels: dict[tuple[int, int], tuple[np.ndarray, list[tuple[int, int]], np.ndarray]] = {}
-        for v, operation in enumerate(network.operations, start=inputs):
-            if isinstance(operation, Convolution) and self.follows[v]:
-                for degree in range(self.channels + 1):
-                    self.kernels[v, degree] = self._kernel(operation, v, degree)
+        self.kinds: list[Any] = [np.float64 if is_wide(kind.largest) else np.float32 for kind in types]
+        self.offsets = kernel_offsets(network, types)
+        # Later pixels ask for these; every other value is forgotten with its front.
+        self.gridded = _gridded(network, self.offsets)
+        self.margin = _margin(self.offsets)
+        self.kernels: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        for v in self.offsets:
+            for degree in range(self.channels + 1):
+                self.kernels[v, degree] = self._kernel(network.operations[v - inputs], v, degree)
+        self.roundings = {
+            (v, degree): Rounding(
+                tensors[operation.shift][self.members[v, degree]],
+                operation.low,
+                operation.high,
+                self.kinds[operation.x],
+            )
+            for v, operation in enumerate(network.operations, start=inputs)
+            if isinstance(operation, Requantise) and self.follows[v]
+            for degree in range(self.channels + 1)
+        }
+        # Operations to do at each sub-step, and of what does not depend on the item the values that they read.
+        wanted = [{network.output, *self.gridded}] * self.channels + [self.gridded]
+        self.programs = [self._program(set(wanted[degree]), degree) for degree in range(self.channels + 1)]
+        done = {v for program in self.programs for v in program}
+        self.read = {network.output} | {x for v in done for x in network.operations[v - inputs].operands}
+        # Values that can be read before all of their channels are known.
+        self.gradual = [
+            v for v in sorted(self.read | done) if self.follows[v] and len(self.members[v, 0]) < self.types[v].shape[0]
+        ]
+        self.read = {v for v in self.read if not self.follows[v]}
+
+    def _program(self, wanted: set[int], degree: int) -> list[int]:
+        """The values to compute at a sub-step: those with channels of this degree that the wanted ones are made of."""
+        inputs, chosen = len(self.network.inputs), []
+        for v in range(len(self.types) - 1, inputs - 1, -1):
+            if v in wanted and self.follows[v]:
+                wanted.update(self.network.operations[v - inputs].operands)
+                if len(self.members[v, degree]):
+                    chosen.append(v)
+        return chosen[::-1]
 
     def _members(self, value: int, degree: int) -> np.ndarray:
         """Channels of a value that are computed at sub-step ``degree``: those of this degree.
@@ -73,20 +106,15 @@ class RasterPlan:
         assert degrees is not None
         return np.flatnonzero(np.minimum(degrees, self.channels) == degree)
 
-    def _kernel(
-        self, operation: Convolution, v: int, degree: int
-    ) -> tuple[np.ndarray, list[tuple[int, int]], np.ndarray]:
-        """Weights (outputs, taps * inputs) on the taps that are not all zero, the taps, and the biases."""
+    def _kernel(self, operation: Any, v: int, degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weights (taps * inputs, outputs) on the taps that are not all zero, their sums over outputs, and biases."""
         masked = self.types[v].weight
         assert masked is not None
-        weight = masked[self.members[v, degree]]
-        taps = _taps(masked)
-        flat = np.stack([weight[:, :, a, b] for a, b in taps], axis=1) if taps else np.zeros((len(weight), 0, 1))
-        flat = flat.reshape(len(weight), flat.shape[1] * flat.shape[2])
-        offsets = [(a + operation.offset[0], b + operation.offset[1]) for a, b in taps]
-        bias = self.tensors[operation.bias][self.members[v, degree]]
-        kind = np.float64 if operation.parts else np.float32
-        return np.ascontiguousarray(flat, kind), offsets, bias.astype(np.float64)
+        members = self.members[v, degree]
+        taps = [masked[members, :, a, b].T for a, b in _taps(masked)]
+        kernel = np.concatenate(taps) if taps else np.zeros((0, len(members)))
+        kernel = np.ascontiguousarray(kernel, np.float64 if operation.parts else np.float32)
+        return kernel, kernel.sum(1, dtype=np.float64), self.tensors[operation.bias][members].astype(kernel.dtype)
 
     def advance(
         self, stack: Stack, count: int, given: dict[str, np.ndarray], known: np.ndarray | None = None
@@ -97,86 +125,111 @@ class RasterPlan:
         """
         fixed = None if known is None else known.reshape(count, self.height * self.width, self.channels)
         m = self.margin
-        values = self.network.context_values(given, self.types, self.tensors, count)
-        for v, (kind, whole) in enumerate(zip(self.types, values)):
-            if kind.shape[1:] != (self.height, self.width) or (whole is None and not self.follows[v]):
-                continue  # no operation along the fronts can meet it
-            space = count, self.height + 2 * m, self.width + 2 * m, kind.shape[0]
-            values[v] = np.zeros(space, np.float64 if is_wide(kind.largest) else np.float32)
-            if whole is not None:
-                values[v][:, m : m + self.height, m : m + self.width] = whole.transpose(0, 2, 3, 1)
-        inputs = len(self.network.inputs)
+        context = self.network.context_values(given, self.types, self.tensors, count)
+        whole = {v: np.ascontiguousarray(np.moveaxis(context[v], 1, 3)) for v in self.read}
+        del context
+        grids = {
+            v: np.zeros((count, self.height + 2 * m, self.width + 2 * m, self.types[v].shape[0]), self.kinds[v])
+            for v in self.gridded
+        }
         p, output = self.leaf.parameters, self.network.output
         x_value = self.network.inputs.index("x") if "x" in self.network.inputs else None
         flat = np.zeros((count, self.height * self.width, self.channels), np.int32)
         for front in self.fronts:
             rows, columns = np.divmod(front, self.width)
-            rows, columns = rows + m, columns + m
+            # Values at the pixels of this front: (count * pixels, channels), zero where a channel is yet to come.
+            here = {v: each[:, rows, columns].reshape(-1, each.shape[3]) for v, each in whole.items()}
+            for v in self.gradual:
+                here[v] = np.zeros((count * len(front), self.types[v].shape[0]), self.kinds[v])
             for channel in range(self.channels + 1):
-                for v, operation in enumerate(self.network.operations, start=inputs):
-                    if self.follows[v]:
-                        self._step(operation, v, channel, values, rows, columns)
+                for v in self.programs[channel]:
+                    self._step(v, channel, here, grids, rows + m, columns + m)
                 if channel == self.channels:
                     break
-                params = values[output][:, rows, columns, channel * p : (channel + 1) * p]
+                params = here[output][:, channel * p : (channel + 1) * p].reshape(count, len(front), p)
                 drawn = pop_elements(self.leaf, params, stack)
                 if fixed is not None:
                     drawn = np.where(fixed[:, front, channel] < 0, drawn, fixed[:, front, channel])
                 flat[:, front, channel] = drawn
                 if x_value is not None:
-                    values[x_value][:, rows, columns, channel] = drawn
+                    if x_value in here:
+                        here[x_value][:, channel] = drawn.reshape(-1)
+                    if x_value in grids:
+                        grids[x_value][:, rows + m, columns + m, channel] = drawn
         return flat.reshape(count, -1)
 
     def _step(
-        self, operation: Operation, v: int, degree: int, values: list[Any], rows: np.ndarray, columns: np.ndarray
+        self,
+        v: int,
+        degree: int,
+        here: dict[int, np.ndarray],
+        grids: dict[int, np.ndarray],
+        rows: np.ndarray,
+        columns: np.ndarray,
     ) -> None:
-        members = self.members[v, degree]
-        if not len(members):
-            return
+        """Compute the channels of one degree of value ``v`` at the pixels (rows, columns) of the padded grids."""
+        operation = self.network.operations[v - len(self.network.inputs)]
+        members, channels = self.members[v, degree], self.types[v].shape[0]
         if isinstance(operation, Convolution):
-            kernel, offsets, bias = self.kernels[v, degree]
-            x = values[operation.x]
-            if offsets:
-                seen = np.stack([x[:, rows + dy, columns + dx] for dy, dx in offsets], axis=2)
-                columns_of = seen.reshape(-1, kernel.shape[1]).astype(kernel.dtype).T
-                y = exact_product(kernel, columns_of).T + bias
+            kernel, sums, bias = self.kernels[v, degree]
+            offsets = self.offsets[v]
+            if offsets in _POINT:
+                result = exact_rows(here[operation.x][:, : len(kernel)], kernel, sums)
             else:
-                y = np.broadcast_to(bias, (len(x) * len(rows), len(bias)))
-            result = y.reshape(len(x), len(rows), len(members))
+                grid = grids[operation.x]
+                seen = np.empty((len(grid), len(rows), len(offsets), grid.shape[3]), grid.dtype)
+                for k, (dy, dx) in enumerate(offsets):
+                    seen[:, :, k] = grid[:, rows + dy, columns + dx]
+                result = exact_rows(seen.reshape(-1, len(kernel)), kernel, sums)
+            result += bias
         else:
-            result = self._pointwise(operation, members, values, rows, columns)
-        values[v][:, rows[:, None], columns[:, None], members[None, :]] = result
+            some = slice(None) if len(members) == channels else members
+            result = self._pointwise(v, degree, some, here)
+        if len(members) == channels:
+            here[v] = result.astype(self.kinds[v], copy=False)
+        else:
+            here[v][:, members] = result
+        if v in grids:
+            shape = len(grids[v]), len(rows), len(members)
+            grids[v][:, rows[:, None], columns[:, None], members[None, :]] = result.reshape(shape)
 
-    def _pointwise(
-        self, operation: Operation, members: np.ndarray, values: list[Any], rows: np.ndarray, columns: np.ndarray
-    ) -> np.ndarray:
-        def at(value: int, channels: np.ndarray) -> np.ndarray:
-            return values[value][:, rows[:, None], columns[:, None], channels[None, :]]
-
+    def _pointwise(self, v: int, degree: int, members: Any, here: dict[int, np.ndarray]) -> np.ndarray:
+        operation, kind = self.network.operations[v - len(self.network.inputs)], self.kinds[v]
         if isinstance(operation, Requantise):
-            shift = self.tensors[operation.shift].astype(np.int64)[members]
-            x = at(operation.x, members) * np.ldexp(np.ones(len(shift)), -shift)
-            return np.clip(np.floor(x + np.where(shift > 0, 0.5, 0.0)), operation.low, operation.high)
+            return self.roundings[v, degree](here[operation.x][:, members])[0]
         if isinstance(operation, Relu):
-            return np.maximum(at(operation.x, members), 0)
+            return np.maximum(here[operation.x][:, members], 0)
         if isinstance(operation, Offset):
-            return at(operation.x, members) + operation.value
+            return here[operation.x][:, members] + operation.value
         if isinstance(operation, Table):
             table = self.tensors[operation.table]
-            index = np.clip(at(operation.x, members).astype(np.int64) - operation.low, 0, len(table) - 1)
-            return table[index]
+            index = here[operation.x][:, members].astype(np.int64) - operation.low
+            return table[np.clip(index, 0, len(table) - 1)]
         if isinstance(operation, Add):
-            return at(operation.a, members) * (1 << operation.shift_a) + at(operation.b, members) * (
-                1 << operation.shift_b
-            )
+            a, b = (here[x][:, members].astype(kind, copy=False) for x in (operation.a, operation.b))
+            return a * kind(1 << operation.shift_a) + b * kind(1 << operation.shift_b)
         if isinstance(operation, Product):
-            return at(operation.a, members) * at(operation.b, members)
+            return here[operation.a][:, members].astype(kind, copy=False) * here[operation.b][:, members]
         if isinstance(operation, Slice):
-            return at(operation.x, members + operation.start)
+            return here[operation.x][:, operation.start : operation.stop][:, members]
         if isinstance(operation, Concat):
-            origin = [(x, c) for x in operation.xs for c in range(self.types[x].shape[0])]
-            return np.stack([values[origin[c][0]][:, rows, columns, origin[c][1]] for c in members], axis=-1)
+            return np.concatenate([here[x] for x in operation.xs], axis=1)[:, members]
         raise AssertionError(f"no rule for {operation.name}")
+
+
+def exact_rows(x: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """x (n, k) @ weight (k, outputs), integers in floats; every eighth sum over outputs is checked by the ``sums`` of
+    the weights. int64 if that fails."""
+    with QUIET():
+        y = x.astype(weight.dtype, copy=False) @ weight
+        expected = x[::CHECK_EVERY].astype(np.float64, copy=False) @ sums
+    if np.array_equal(y[::CHECK_EVERY].sum(1, dtype=np.float64), expected):
+        return y
+    return (x.astype(np.int64) @ weight.astype(np.int64)).astype(weight.dtype)
+
+
+#: Offsets of the taps of kernels that see no other pixel.
+_POINT: tuple[list[tuple[int, int]], ...] = ([], [(0, 0)])
 
 
 def _taps(weight: np.ndarray) -> list[tuple[int, int]]:
@@ -184,12 +237,40 @@ def _taps(weight: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in zip(*np.nonzero(weight.any(axis=(0, 1))))]
 
 
-def margin_of(network: Network, types: list[Type]) -> int:
-    """How far the taps of the kernels that are evaluated along the fronts reach."""
-    margin, depends = 0, network.follows("x")
-    for v, operation in enumerate(network.operations, start=len(network.inputs)):
+def kernel_offsets(network: Network, types: list[Type]) -> dict[int, list[tuple[int, int]]]:
+    """Where each kernel that is evaluated along the fronts looks: rows down and columns to the right of its pixel."""
+    inputs, follows, offsets = len(network.inputs), network.follows("x"), {}
+    for v, operation in enumerate(network.operations, start=inputs):
         weight = types[v].weight
-        if isinstance(operation, Convolution) and depends[v] and weight is not None:
-            for tap in _taps(weight):
-                margin = max(margin, *(abs(t + o) for t, o in zip(tap, operation.offset)))
-    return margin
+        if isinstance(operation, Convolution) and follows[v] and weight is not None:
+            offsets[v] = [(a + operation.offset[0], b + operation.offset[1]) for a, b in _taps(weight)]
+    return offsets
+
+
+def _gridded(network: Network, offsets: dict[int, list[tuple[int, int]]]) -> set[int]:
+    """The values that kernels read at other pixels than their own."""
+    inputs = len(network.inputs)
+    return {network.operations[v - inputs].operands[0] for v, taps in offsets.items() if taps not in _POINT}
+
+
+def _margin(offsets: dict[int, list[tuple[int, int]]]) -> int:
+    return max((abs(o) for taps in offsets.values() for tap in taps for o in tap), default=0)
+
+
+def engine_bytes(network: Network, types: list[Type], height: int, width: int, front: int) -> int:
+    """Bytes that advancing an item keeps, with at most ``front`` pixels at a time: values that later pixels read, on
+    padded grids; those that do not depend on the item, twice while they are arranged; and those of one front."""
+    offsets, follows = kernel_offsets(network, types), network.follows("x")
+    m = _margin(offsets)
+    grids = sum(types[v].shape[0] for v in _gridded(network, offsets)) * (height + 2 * m) * (width + 2 * m)
+    read = {x for v, o in enumerate(network.operations, len(network.inputs)) if follows[v] for x in o.operands}
+    context = sum(math.prod(types[v].shape) for v in {*read, network.output} if not follows[v])
+    along = sum(kind.shape[0] for kind, on_item in zip(types, follows) if on_item or kind.shape[1:] == (height, width))
+    widest = max(
+        (
+            len(taps) * types[network.operations[v - len(network.inputs)].operands[0]].shape[0]
+            for v, taps in offsets.items()
+        ),
+        default=0,
+    )
+    return 8 * grids + 16 * context + 8 * front * (along + 2 * widest)

@@ -130,6 +130,10 @@ class OffsetStep:
     def bounds(self, low: int, high: int) -> tuple[int, int]:
         return low + self.value, high + self.value
 
+    def item_bytes(self) -> int:
+        """Bytes that the step needs for an item beyond the item itself."""
+        return 0
+
 
 class AffineStep:
     """Affine coupling: the elements where ``moves`` is one become floor(x a / b) + shift, a and shift from the rest.
@@ -176,6 +180,10 @@ class AffineStep:
 
     def bounds(self, low: int, high: int) -> tuple[int, int]:
         return self._bounds
+
+    def item_bytes(self) -> int:
+        """Bytes that the step needs for an item beyond the item itself."""
+        return self.network.pass_bytes(self.types) + 64 * len(self.moved)
 
     def _parameters(self, x: np.ndarray, context: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         kept = x.copy()

@@ -23,6 +23,7 @@ from codelength.exact.operations import OPERATIONS, Tensors, require
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule
 from codelength.exact.storage import decode_tensor, encode_tensor
 from codelength.laws.contract import Law
+from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Switch
 from codelength.laws.program import FEATURES, LEAF_FEATURES, Built, build
 from codelength.laws.pushforward import Pushforward
@@ -76,7 +77,6 @@ class FrozenModel:
         self.latents = built.latents
         self._work = built.work
         self.features: tuple[int, ...] = tuple(structure["features"])
-        self._rows = _widest(structure["law"], tensors)
         self.sha256 = _digest(structure, tensors)
         self._bytes: bytes | None = None
         if check_golden and "golden" in structure:
@@ -255,12 +255,13 @@ class FrozenModel:
         context = {"shape": items.shape[1:]}
         stack, left = Stack(lanes), len(items)
         sizes: list[int] = []
+        need = 1.0  # words that an item has been seen to take back at least, for its latents
         while left:
             start = self.latents and not sizes
             want = min(left, first if start else limit)
+            words = int(stack.count.sum())
             if self.latents and sizes:
-                # An item may need a word on every lane and some bits for its latents; most need far less.
-                want = min(want, max(1, 4 * int(stack.count[0])))
+                want = min(want, max(1, int(0.9 * words / need)))
             while True:
                 attempt = stack.copy()
                 try:
@@ -268,7 +269,8 @@ class FrozenModel:
                 except StackExhausted:
                     if want == 1 or start:
                         raise
-                    want = max(1, want // 4)
+                    need = max(need, words / want)
+                    want //= 2
                     continue
                 break
             stack = attempt
@@ -336,9 +338,7 @@ class FrozenModel:
         return max(items, 1) * self._item_bytes(shape)
 
     def _item_bytes(self, shape: tuple[int, ...]) -> int:
-        values, pixels = self._rows
-        usual = 16 * (values + pixels * math.prod(shape[:2] or (1,)) + math.prod(shape))
-        return max(usual, _engine_bytes(self.law, shape))
+        return _coding_bytes(self.law, shape) + 64 * math.prod(shape)
 
     def group_limit(self, shape: tuple[int, ...]) -> int:
         """How many items a group may have, so that decoding stays within the memory that archives state."""
@@ -390,39 +390,14 @@ def _require_features(features: Any) -> None:
         )
 
 
-def _engine_bytes(law: Law, shape: tuple[int, ...]) -> int:
-    """What the engine keeps for an item, at most, while a part of a law is popped."""
-    if isinstance(law, Sequential):
+def _coding_bytes(law: Law, shape: tuple[int, ...]) -> int:
+    """What evaluating the parameters of a law needs for an item, at most; its parts take turns."""
+    if isinstance(law, Independent | Sequential):
         return law.conditional.item_bytes(shape)
     if isinstance(law, Marginal):
-        return max(_engine_bytes(part, shape) for part in (law.prior, law.likelihood, law.posterior))
+        return max(_coding_bytes(part, shape) for part in (law.prior, law.likelihood, law.posterior))
     if isinstance(law, Switch):
-        return max(_engine_bytes(part, shape) for part in law.laws)
-    return _engine_bytes(law.base, shape) if isinstance(law, Pushforward) else 0
-
-
-def _widest(law: Any, tensors: Tensors) -> tuple[int, int]:
-    """Sizes that decide about memory: numbers per item, and channels per pixel, of the largest network."""
-    values = pixels = 0
-    for network in _networks(law):
-        here = there = 0
-        for operation in network["operations"]:
-            for key in ("weight", "bias", "table", "values"):
-                if key == "weight" and key in operation:
-                    shape = tensors[operation[key]].shape
-                    if len(shape) == 4:
-                        there += 3 * shape[0] + shape[1] * shape[2] * shape[3]
-                    else:
-                        here += 3 * (shape[0] + shape[1])
-        values, pixels = max(values, here), max(pixels, there)
-    return values, pixels
-
-
-def _networks(record: Any) -> list[Any]:
-    if isinstance(record, dict):
-        if "operations" in record:
-            return [record]
-        return [n for value in record.values() for n in _networks(value)]
-    if isinstance(record, list):
-        return [n for value in record for n in _networks(value)]
-    return []
+        return max(_coding_bytes(part, shape) for part in law.laws)
+    if isinstance(law, Pushforward):
+        return max(_coding_bytes(law.base, shape), *(step.item_bytes() for step in law.steps))
+    return 0
