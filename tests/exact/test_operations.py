@@ -14,9 +14,9 @@ from slow import evaluate, value_of
 from codelength.errors import ProgramError
 from codelength.exact import arithmetic
 from codelength.exact.arithmetic import NUMPY, REFERENCE, ArithmeticFault, NumpyArithmetic, pad_for
-from codelength.exact.dense import exact_product
 from codelength.exact.network import Network
 from codelength.exact.operations import OPERATIONS, Type, accumulate_bounds
+from codelength.exact.raster import exact_rows
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True)
 EDGE = 1 << 24
@@ -305,8 +305,8 @@ def test_a_convolution_that_is_off_is_caught(by, monkeypatch):
     right = built.run({"a": x}, types, tensors)
     product = np.matmul
 
-    def wrong(a, b):
-        y = product(a, b)
+    def wrong(a, b, out=None):
+        y = product(a, b, out=out)
         if y.dtype == np.float32:
             y.reshape(-1)[1] += by
         return y
@@ -320,10 +320,25 @@ def test_a_convolution_that_is_off_is_caught(by, monkeypatch):
 @pytest.mark.parametrize("by", [1.0, 0.5])
 def test_a_product_of_the_engine_that_is_off_is_done_again(by, monkeypatch):
     rng = np.random.default_rng(0)
-    weight, x = rng.integers(-9, 9, (4, 5)).astype(np.float32), rng.integers(-9, 9, (5, 3)).astype(np.float32)
+    x, weight = rng.integers(-9, 9, (1, 5)).astype(np.float32), rng.integers(-9, 9, (5, 4)).astype(np.float32)
+    sums = weight.sum(1, dtype=np.float64)
     monkeypatch.setattr(Wrong, "by", by)
-    assert not np.array_equal(weight.view(Wrong) @ x, weight @ x)
-    assert np.array_equal(exact_product(weight.view(Wrong), x), weight @ x)
+    assert not np.array_equal(x @ weight.view(Wrong), x @ weight)
+    assert np.array_equal(exact_rows(x, weight.view(Wrong), sums), x @ weight)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_convolutions_in_pieces_are_those_of_the_reference(wide, count, monkeypatch):
+    rng = np.random.default_rng(count)
+    weight, bias = rng.integers(-9, 9, (4, 3, 3, 2)), rng.integers(-99, 99, 4)
+    weight[:, :, 1, 0] = 0
+    x = rng.integers(0, 9, (count, 3, 5, 4))
+    for stride, offset, bytes_ in [(1, (-1, -1), 1), (1, (0, 0), 1 << 19), (2, (-1, 0), 1 << 10), (2, (-4, 3), 1)]:
+        monkeypatch.setattr(arithmetic, "UNFOLDED", bytes_)
+        right = REFERENCE.convolution(x, weight, bias, offset, stride, ())
+        found = NUMPY.convolution(x.astype(np.float32), weight, bias, offset, stride, (1,) if wide else ())
+        assert np.array_equal(found, right) and found.dtype == (np.float64 if wide else np.float32)
 
 
 def test_padding_reads_zeros_wherever_a_kernel_looks():

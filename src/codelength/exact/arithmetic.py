@@ -35,6 +35,28 @@ def _requantise(x, scale, half, low, high, out):
     return whole
 
 
+@kernel
+def _unfold(x, rows, columns, stride, places, first, out):
+    """out (m, taps * channels): what the taps of a kernel see, zero beyond the edges, from output pixel ``first`` on.
+
+    x (n, height, width, channels); places (taps, 2) int64 are relative to ``stride`` times row and column of a pixel
+    among the ``rows`` by ``columns`` of an item.
+    """
+    height, width, channels = x.shape[1], x.shape[2], x.shape[3]
+    for i in range(out.shape[0]):
+        item, pixel = divmod(first + i, rows * columns)
+        row, column = divmod(pixel, columns)
+        for k in range(places.shape[0]):
+            a, b = row * stride + places[k, 0], column * stride + places[k, 1]
+            at = k * channels
+            if 0 <= a < height and 0 <= b < width:
+                for c in range(channels):
+                    out[i, at + c] = x[item, a, b, c]
+            else:
+                for c in range(channels):
+                    out[i, at + c] = 0.0
+
+
 class Rounding:
     """Division of channels by 2^shift, rounded and clamped, for floats of one kind."""
 
@@ -54,8 +76,8 @@ class Rounding:
 
 STAIRS = 4
 CHECK_EVERY = 8
-#: Numbers that a convolution lays out at a time for its matrix product; they should stay in a processor's cache.
-UNFOLDED = 1 << 20
+#: Bytes that a convolution lays out at a time for its matrix product; they should stay in a processor's cache.
+UNFOLDED = 1 << 19
 
 
 # Some matrix libraries read past a short vector and raise floating-point flags for what they then throw away, and
@@ -71,7 +93,7 @@ class NumpyArithmetic:
     def __init__(self) -> None:
         self._prepared: dict[int, tuple[Any, Any]] = {}
         self._shapes: dict[int, tuple[list[tuple[int, int, int]], np.ndarray]] = {}
-        self._kernels: dict[tuple[int, tuple[int, ...]], tuple[Any, Any]] = {}
+        self._kernels: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
 
     def prepare(self, tensor: np.ndarray) -> np.ndarray:
         """The tensor in the number type of this executor; prepared once while the tensor lives."""
@@ -145,52 +167,45 @@ class NumpyArithmetic:
     ) -> np.ndarray:
         """Pixels lie channels last in memory, so that each tap of a kernel copies runs of channels, one matrix product
         serves all pixels, and its result lies channels last again."""
-        n, (outputs, channels, *size) = len(x), weight.shape
+        n, (outputs, channels) = len(x), weight.shape[:2]
         rows, columns = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
-        y = np.empty((n, rows, columns, outputs), np.float64 if parts else np.float32)
-        taps, matrices = self._kernel(weight, parts)
-        total = float(bias.sum(dtype=np.int64))
-        pixels = np.moveaxis(x, 1, 3).astype(np.float32, copy=False)
-        step = max(1, UNFOLDED // max(1, rows * columns * len(taps) * channels))
-        for first in range(0, n, step):
-            some = pad_for(pixels[first : first + step], size, offset, stride)
-            out = y[first : first + step].reshape(-1, outputs)
-            out[:] = bias
-            checked = np.full((-(-len(some) // CHECK_EVERY), rows * columns), total)
-            for low, high, matrix, sums in matrices:
-                seen = np.empty((len(some), rows, columns, len(taps), high - low), matrix.dtype)
-                for k, (a, b) in enumerate(taps):
-                    tap = some[:, a : a + rows * stride : stride, b : b + columns * stride : stride, low:high]
-                    seen[:, :, :, k] = tap
-                few = seen[::CHECK_EVERY].reshape(*checked.shape, -1)
-                with QUIET():
-                    out += np.matmul(seen.reshape(len(out), -1), matrix)
-                    checked += few.astype(np.float64) @ sums
-            # Every eighth item is looked at: arithmetic that is not exact goes wrong everywhere.
-            found = out.reshape(len(some), -1, outputs)[::CHECK_EVERY].sum(2, dtype=np.float64)
-            if not np.array_equal(found, checked):
+        matrix, taps, sums = self._kernel(weight, bool(parts))
+        places = taps + np.asarray(offset)
+        pixels = np.ascontiguousarray(np.moveaxis(x, 1, 3), np.float32)
+        plain = stride == 1 and matrix.dtype == np.float32 and np.array_equal(places, [[0, 0]])
+        y = np.empty((n, rows, columns, outputs), matrix.dtype)
+        flat, bias = y.reshape(-1, outputs), bias.astype(matrix.dtype)
+        step = max(CHECK_EVERY, UNFOLDED // (max(1, len(matrix)) * matrix.itemsize) // CHECK_EVERY * CHECK_EVERY)
+        room = np.empty((0 if plain else min(step, len(flat)), len(matrix)), matrix.dtype)
+        for first in range(0, len(flat), step):
+            out = flat[first : first + step]
+            if plain:
+                seen = pixels.reshape(-1, channels)[first : first + step]
+            else:
+                seen = room[: len(out)]
+                _unfold(pixels, rows, columns, stride, places, first, seen)
+            with QUIET():
+                np.matmul(seen, matrix, out=out)
+                expected = seen[::CHECK_EVERY].astype(np.float64, copy=False) @ sums
+            # Every eighth pixel is looked at: arithmetic that is not exact goes wrong everywhere.
+            if not np.array_equal(out[::CHECK_EVERY].sum(1, dtype=np.float64), expected):
                 raise ArithmeticFault("the outputs of a convolution do not add up")
+            out += bias
         return np.moveaxis(y, 3, 1)
 
-    def _kernel(
-        self, weight: np.ndarray, parts: Sequence[int]
-    ) -> tuple[list[tuple[int, int]], list[tuple[int, int, np.ndarray, np.ndarray]]]:
-        """The taps of a kernel that are not zero throughout, and for each part of the inputs its ends, the weights as a
-        matrix (taps * inputs, outputs) and their sums over the outputs."""
-        key = id(weight), tuple(parts)
+    def _kernel(self, weight: np.ndarray, wide: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The weights of the taps of a kernel that are not zero throughout, as a matrix (taps * inputs, outputs), where
+        these taps are (taps, 2), and the sums of the weights over the outputs.
+
+        Where float32 would need the product in parts, one in float64, which holds the whole sum, is as fast.
+        """
+        key = id(weight), wide
         if key not in self._kernels:
-            taps = [(int(a), int(b)) for a, b in zip(*np.nonzero(weight.any(axis=(0, 1))))]
-            matrices = []
-            edges = [0, *parts, weight.shape[1]]
-            # Beyond two parts one product in float64, which holds the whole sum, is faster than theirs in float32.
-            kind = np.float64 if len(parts) > 1 else np.float32
-            edges = edges if kind == np.float32 else [0, weight.shape[1]]
-            for low, high in zip(edges, edges[1:]):
-                part = weight[:, low:high].astype(kind)
-                rows = [part[:, :, a, b].T for a, b in taps]
-                matrix = np.concatenate(rows) if rows else np.zeros((0, len(weight)), kind)
-                matrices.append((low, high, np.ascontiguousarray(matrix), matrix.sum(1, dtype=np.float64)))
-            self._kernels[key] = taps, matrices
+            taps = np.argwhere(weight.any(axis=(0, 1)))
+            rows = [weight[:, :, a, b].T for a, b in taps]
+            matrix = np.concatenate(rows) if rows else np.zeros((0, len(weight)))
+            matrix = np.ascontiguousarray(matrix, np.float64 if wide else np.float32)
+            self._kernels[key] = matrix, taps, matrix.sum(1, dtype=np.float64)
             weakref.finalize(weight, self._kernels.pop, key, None)
         return self._kernels[key]
 

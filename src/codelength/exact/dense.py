@@ -345,13 +345,3 @@ def _pieces(reach: np.ndarray) -> list[int]:
         fits = (sums[:, start:] <= np.reshape(room, (-1, 1))).all(axis=0)
         edges.append(start + max(1, int(fits.sum())))
     return edges
-
-
-def exact_product(weight: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """weight (rows, k) @ x (k, n), integers in floats, checked by the sum over rows; int64 if the check fails."""
-    with QUIET():
-        y = weight @ x
-        expected = weight.sum(0, dtype=np.float64) @ x.astype(np.float64, copy=False)
-    if np.array_equal(y.sum(0, dtype=np.float64), expected):
-        return y
-    return (weight.astype(np.int64) @ x.astype(np.int64)).astype(y.dtype)
