@@ -20,8 +20,8 @@ from codelength.archive.extract import Report
 from codelength.archive.layout import MAGIC as ARCHIVE_MAGIC
 from codelength.archive.reader import MEMORY as READER_MEMORY
 from codelength.archive.reader import Archive
-from codelength.archive.writer import BLOCK_ITEMS, write_archive
 from codelength.archive.writer import MEMORY as WRITER_MEMORY
+from codelength.archive.writer import write_archive
 from codelength.data import DataSet, datasets, load_data
 from codelength.data.arrays import from_array
 from codelength.data.seeded import choose
@@ -89,7 +89,7 @@ def compress(
     archive: str | os.PathLike[str],
     model: Model,
     *,
-    block: int = BLOCK_ITEMS,
+    block: int | None = None,
     embed_model: bool = True,
     verify: bool = True,
     max_memory: int | None = None,
@@ -99,8 +99,9 @@ def compress(
 ) -> dict[str, Any]:
     """Write ``data`` to a new archive, and return its figures under the names of ``compress --json``.
 
-    block: items of a block at most. embed_model: False names the model by its SHA-256 instead, which serves readers
-    that have it. verify: decode everything before the file gets its name. max_memory: bytes that decoding may need.
+    block: items of a block at most; None for 1,024, or more where many latents make it dear to start one.
+    embed_model: False names the model by its SHA-256 instead, which serves readers that have it. verify: decode
+    everything before the file gets its name. max_memory: bytes that decoding may need.
     layout: axes of an array, where the guess would be wrong.
 
     What the model cannot represent is kept by general codecs inside the archive. The same data, model and options

@@ -294,6 +294,31 @@ def test_blocks_stay_below_the_memory_limit(tmp_path):
         assert archive.header.memory > 20_000 and len(archive.directory.blocks) == 1
 
 
+class DearStart(UniformModel):
+    """Its blocks cost as much to start as 13 items of two bits an element do to code."""
+
+    def startup_bits(self, items: np.ndarray) -> float:
+        return 13 * 2.0 * items[0].size
+
+
+def test_blocks_grow_until_their_start_costs_little(tmp_path):
+    values = np.arange(8000, dtype=np.uint8).reshape(4000, 2) % 4
+    space = Space((2,), 4)
+    for model, options, blocks in [
+        (UniformModel(space), {}, 4),
+        (DearStart(space), {}, 2),  # 13 / 0.004 = 3,250 items
+        (DearStart(space), {"block_items": 1000}, 4),
+        (DearStart(space), {"block_bytes": 4000}, 2),
+        (DearStart(space), {"block_bytes": 2000}, 4),
+    ]:
+        figures = write(tmp_path / "a", ArraySource(values), model, **options)
+        assert figures.blocks == blocks, (model, options)
+    assert figures.startup_bits == 4 * 52
+    # Items that are beyond the model at first tell nothing about it.
+    values[:16] = 9
+    assert write(tmp_path / "a", ArraySource(values), DearStart(space)).blocks > 2
+
+
 def test_figures_of_ten_thousand_small_images(tmp_path):
     """All framing of ten blocks takes less than 0.4% of 150 KB."""
     data = np.random.default_rng(0).integers(0, 2, (10_000, 28, 28)).astype(np.uint8)

@@ -39,6 +39,11 @@ from codelength.errors import ArchiveError, CorruptBlock, NotRepresentable, Usag
 
 BLOCK_ITEMS = 1024
 BLOCK_BYTES = 4 * 2**20
+#: Where blocks are as large as they need to be, starting them may cost this share of what the items cost ...
+STARTUP_SHARE = 0.004
+#: ... as judged by so many items, and no block grows beyond so many times the usual size.
+JUDGED_ITEMS = 16
+LARGEST_BLOCK = 16 * BLOCK_ITEMS
 MEMORY = 256 * 2**20
 
 
@@ -47,7 +52,7 @@ def write_archive(
     source: Source,
     model: Model,
     *,
-    block_items: int = BLOCK_ITEMS,
+    block_items: int | None = None,
     block_bytes: int = BLOCK_BYTES,
     embed: bool = True,
     model_name: str = "",
@@ -59,7 +64,8 @@ def write_archive(
 ) -> Figures:
     """Compress ``source`` with ``model`` into a new archive at ``path``, replacing a file of that name.
 
-    block_items, block_bytes: what a block holds at most (one item at least).
+    block_items, block_bytes: what a block holds at most (one item at least). Items where None: 1,024, or more where
+    the model has so many latents that starting a block of them would cost more than 0.4%.
     embed: put the model into the file; otherwise it is named by its SHA-256 and ``model_name``.
     verify: decode every block, and read the file back, before it gets its name.
     max_memory: bytes that decoding may need; blocks are made smaller to stay under it.
@@ -73,7 +79,7 @@ def write_archive(
     to what it was made from.
     """
     path = Path(path)
-    if block_items < 1 or block_bytes < 1:
+    if block_bytes < 1 or (block_items is not None and block_items < 1):
         raise UsageError(f"expected blocks of at least one item and one byte, got {block_items} and {block_bytes}")
     if path.is_dir():
         raise ArchiveError(f"expected a file name for the archive, got the folder {path}; name a file in it")
@@ -167,7 +173,7 @@ class _Writer:
         source: Source,
         model: Model,
         *,
-        block_items: int,
+        block_items: int | None,
         block_bytes: int,
         max_memory: int,
     ) -> None:
@@ -189,18 +195,35 @@ class _Writer:
         self.startup = 0.0
         self.data_digest = _DataDigest(len(self.owner) if source.kind == "folder" else None)
 
-    def _plan(self, item_class: ItemClass, block_items: int, block_bytes: int, max_memory: int) -> _Plan:
+    def _plan(self, item_class: ItemClass, block_items: int | None, block_bytes: int, max_memory: int) -> _Plan:
         item_bytes = math.prod(item_class.shape) * item_class.dtype.itemsize
         within_memory = max_memory // plain_block_memory(item_bytes)
-        plain = max(1, min(block_items, block_bytes // item_bytes, within_memory))
+        plain = max(1, min(block_items or BLOCK_ITEMS, block_bytes // item_bytes, within_memory))
         memory = plain_block_memory(plain * item_bytes)
         stream = fit_stream(item_class.mode, item_class.dtype, item_class.shape, self.model.space, self.source.axes)
         count = plain
+        if stream is not None and block_items is None:
+            count = max(plain, min(self._started(item_class, stream), block_bytes // item_bytes))
         if stream is not None:
             while count > 1 and self._memory(stream, count) > max_memory:
                 count = -(-count // 2)
             memory = max(memory, self._memory(stream, count))
         return _Plan(item_class, stream, count, plain, memory)
+
+    def _started(self, item_class: ItemClass, stream: Stream) -> int:
+        """Items of a block whose start costs little enough, judged by the first items; 1 where that cannot be told."""
+        values = self.source.read(item_class, 0, min(JUDGED_ITEMS, len(item_class.entries)))
+        stream = replace(stream, levels=find_levels(values, self.model.space.symbols))
+        values = values[representable(values, stream, self.model.space.symbols)]
+        if not len(values):
+            return 1
+        events = to_events(values, stream)
+        try:
+            startup = float(self.model.startup_bits(events))
+            each = float(np.mean(self.model.code_length_bits(events))) if startup > 0 else math.inf
+        except NotRepresentable:
+            return 1
+        return min(LARGEST_BLOCK, math.ceil(startup / (STARTUP_SHARE * max(each, 1e-9))))
 
     def _memory(self, stream: Stream, count: int) -> int:
         limit = getattr(self.model, "group_limit", None)

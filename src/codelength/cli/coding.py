@@ -21,7 +21,14 @@ def compress(
     model: Annotated[
         str, typer.Option("--model", metavar="MODEL", help="A packaged name, a run folder or a model file.")
     ],
-    block: Annotated[int, typer.Option("--block", metavar="N", help="Items of a block at most.")] = 1024,
+    block: Annotated[
+        int | None,
+        typer.Option(
+            "--block",
+            metavar="N",
+            help="Items of a block at most: 1,024 by default, and more where latents make it dear to start one.",
+        ),
+    ] = None,
     no_embed_model: Annotated[
         bool, typer.Option("--no-embed-model", help="Name the model by its hash; readers must have it.")
     ] = False,

@@ -17,6 +17,7 @@ and, for laws over images of free size, ``"shape"``: the shape of one item.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 Context = dict[str, Any]
@@ -48,6 +49,24 @@ class Law(ABC):
         """Code length per item in fixed point (units of 2^-20 bits), int64 (n,): for exact integer laws only."""
         raise TypeError(f"{type(self).__name__} has no exact code length")
 
+    def held(self, context: Context, count: int) -> Any:
+        """The law of ``count`` items at one context, for several draws from it: it has ``sample(generator)`` and
+        ``log_prob(x)``. Networks that see only the context are evaluated once where the law knows how."""
+        return _Held(self, context, count)
+
     def mode(self, x_context: Context, count: int) -> Any:
         """A probable value, without touching a stack: how the latent of a block's first item is chosen."""
         raise TypeError(f"{type(self).__name__} cannot choose a value")
+
+
+@dataclass(frozen=True)
+class _Held:
+    law: Law
+    context: Context
+    count: int
+
+    def sample(self, generator: Any) -> Any:
+        return self.law.sample(self.count, self.context, generator)
+
+    def log_prob(self, x: Any) -> Any:
+        return self.law.log_prob(x, self.context)

@@ -19,6 +19,9 @@ class Independent(Law):
     def sample(self, count: int, context: Context, generator: Any) -> Any:
         return self.conditional(context, count).sample(generator)
 
+    def held(self, context: Context, count: int) -> Any:
+        return self.conditional(context, count)
+
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
         self.conditional(context, len(x)).push(stack, x)
 

@@ -36,13 +36,13 @@ class Marginal(Law):
     def log_prob(self, x: Any, context: Context) -> Any:
         if isinstance(self.posterior, Responsibilities):
             return self.posterior.evidence(x, context)
-        seen = {**context, "x": x}
-        z = self.posterior.sample(len(x), seen, context.get("generator"))
-        return (
-            self.prior.log_prob(z, context)
-            + self.likelihood.log_prob(x, self._given(context, z))
-            - self.posterior.log_prob(z, seen)
-        )
+        return self._log_weight(x, context, self.posterior.held({**context, "x": x}, len(x)))
+
+    def _log_weight(self, x: Any, context: Context, posterior: Any) -> Any:
+        """log p(x, z) - log q(z | x) of one draw from ``posterior``, q at these items."""
+        z = posterior.sample(context.get("generator"))
+        joint = self.prior.log_prob(z, context) + self.likelihood.log_prob(x, self._given(context, z))
+        return joint - posterior.log_prob(z)
 
     def log_weights(self, x: Any, context: Context, count: int) -> Any:
         """Log importance weights log p(x, z) - log q(z | x) of ``count`` draws of z from q: nats (count, n).
@@ -50,7 +50,10 @@ class Marginal(Law):
         The log of their mean is a lower bound of log p(x) that tightens with ``count`` (Burda, Grosse, Salakhutdinov
         2016, equation 8); an exact law gives rows that are all alike.
         """
-        return library_of(x).rows([self.log_prob(x, context) for _ in range(count)])
+        if isinstance(self.posterior, Responsibilities):
+            return library_of(x).rows([self.log_prob(x, context)] * count)
+        posterior = self.posterior.held({**context, "x": x}, len(x))
+        return library_of(x).rows([self._log_weight(x, context, posterior) for _ in range(count)])
 
     def sample(self, count: int, context: Context, generator: Any) -> Any:
         z = self.prior.sample(count, context, generator)
