@@ -54,6 +54,11 @@ COLUMNS: dict[str, list[tuple[str, str, Show]]] = {
     "likelihoods": [
         ("data", "data", str),
         ("model", "model", str),
+        ("estimator", "estimator", str),
+        ("samples", "draws or chains", _digits(0)),
+        ("proposal", "proposal", str),
+        ("temperatures", "temperatures", _digits(0)),
+        ("items", "items", _digits(0)),
         ("nats", "nats per item", _digits(2)),
         ("nats_se", "standard error", _digits(2)),
         ("bits_per_dim", "bits/dim", _digits(4)),
