@@ -163,11 +163,11 @@ class _Run:
         names = {name for name, p in model.named_parameters() if p.requires_grad}
         self.averages: list[Tensor] = [p for name, p in self.average.named_parameters() if name in names]
         self.optimizers = _optimizers(self.parameters, config)
-        self.items = torch.from_numpy(np.ascontiguousarray(items))
-        self.labels = None if labels is None else torch.from_numpy(np.ascontiguousarray(labels, np.int64))
+        self.items = _tensor(items)
+        self.labels = None if labels is None else _tensor(labels, np.int64)
         chosen = choose(len(valid_items), config.validate_items or len(valid_items), seed=0)
-        self.valid = torch.from_numpy(np.ascontiguousarray(valid_items[chosen]))
-        self.valid_labels = None if valid_labels is None else torch.from_numpy(valid_labels[chosen].astype(np.int64))
+        self.valid = _tensor(valid_items[chosen])
+        self.valid_labels = None if valid_labels is None else _tensor(valid_labels[chosen], np.int64)
         self.batches = Batches(len(items), config.batch, config.seed)
         self.generator = torch.Generator().manual_seed(config.seed + 1)
         self.dims = math.prod(items.shape[1:])
@@ -376,3 +376,9 @@ def _stop_on_signals(run: _Run) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _tensor(values: np.ndarray, kind: Any = None) -> Tensor:
+    """The values, copied where they lie in memory that may not be written (data sets are mapped from their files)."""
+    values = np.ascontiguousarray(values, kind)
+    return torch.from_numpy(values if values.flags.writeable else values.copy())
