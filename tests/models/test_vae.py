@@ -314,6 +314,16 @@ def test_images_of_any_size_are_refused() -> None:
 
 
 @torch.no_grad()
+def test_items_are_encoded_once_for_all_draws() -> None:
+    model, passes = tiny(), []
+    model.encoders[0].register_forward_hook(lambda *_: passes.append(1))
+    x = torch.randint(0, 2, (3, *model.space.shape))
+    context = {"shape": model.space.shape, "generator": torch.Generator().manual_seed(0)}
+    with torch.no_grad():
+        weights = model.law().log_weights(x, context, 7)  # type: ignore[attr-defined]
+    assert weights.shape == (7, 3) and len(passes) == 1 and not torch.equal(weights[0], weights[1])
+
+
 def test_log_weights_of_the_law_are_those_of_the_model() -> None:
     """Drawn on the grid, one after another; the mean weight is the evidence again."""
     model, x = tiny(), items()
