@@ -72,6 +72,22 @@ def test_a_run_is_resumed_from_its_own_recipe(recipe, tmp_path):
     assert rest.frozen.sha256 == whole.frozen.sha256
 
 
+def test_a_run_starts_from_the_weights_of_another(recipe, tmp_path):
+    first = train(recipe, ITEMS, tmp_path / "first", freeze=False)
+    again = train(
+        recipe, ITEMS, tmp_path / "again", start=tmp_path / "first", changes=["training.steps=1"], freeze=False
+    )
+    fresh = train(recipe, ITEMS, tmp_path / "fresh", changes=["training.steps=1"], freeze=False)
+    x = torch.from_numpy(ITEMS.astype(np.int64))
+    one, two, three = (float(run.model.log_prob(x).mean().detach()) for run in (first, again, fresh))
+    assert abs(one - two) < 0.1 * abs(one - three)
+    assert again.figures["start"] == "first" and "start" not in fresh.figures
+    with pytest.raises(UsageError, match=r"no model\.pt"):
+        train(recipe, ITEMS, tmp_path / "a", start=tmp_path)
+    with pytest.raises(UsageError, match="do not fit"):
+        train(recipe, ITEMS, tmp_path / "b", start=tmp_path / "first", changes=["made.hidden=[9]"])
+
+
 def test_what_stands_in_the_way_is_named(recipe, tmp_path):
     train(recipe, ITEMS, tmp_path / "run", freeze=False)
     with pytest.raises(UsageError, match="holds a run already"):

@@ -232,6 +232,10 @@ def train(
         float | None, typer.Option("--max-minutes", metavar="M", help="Stop, save and freeze after M minutes.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN, exactly where it was.")] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", metavar="RUN", help="Begin with the weights of a finished run of the same networks."),
+    ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of weights, order and noise.")
     ] = None,
@@ -257,6 +261,7 @@ def train(
         out,
         minutes=max_minutes,
         resume=resume,
+        start=start,
         seed=seed,
         changes=changes,
         device=device,

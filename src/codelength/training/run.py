@@ -77,6 +77,7 @@ def train(
     *,
     minutes: float | None = None,
     resume: bool = False,
+    start: str | Path | None = None,
     seed: int | None = None,
     changes: list[str] | None = None,
     device: str = "cpu",
@@ -89,7 +90,8 @@ def train(
     model: name or file of a recipe, or a torch module with `space` and `law()` (see codelength.training.loop). data: a
     data set, its name with or without a split, a path or an array; None for the recipe's own. minutes, seed: the same
     as changes of training.max_minutes and of all seeds. changes: such as "training.steps=100", on top of the recipe
-    (or, for a module, of the defaults). With `resume` the recipe is the one in the folder.
+    (or, for a module, of the defaults). With `resume` the recipe is the one in the folder. start: the folder of a
+    finished run whose weights to begin with; they must fit the model.
 
     Raises RecipeError, UsageError (a folder that holds a run already), DataError, CheckpointError, FreezeError.
     """
@@ -112,6 +114,8 @@ def train(
         assert recipe is not None
         recipe = dataclasses.replace(recipe, training=config)
         module = FAMILIES[recipe.model].build(recipe.section, split.space, _frequencies(split))
+    if start is not None and not resume:
+        _begin_with(module, Path(start))
     _check(module, split)
     labelled = bool(getattr(module, "labels", 0))
     _make_folder(out)
@@ -132,6 +136,7 @@ def train(
     figures = {
         "model": recipe.model if recipe is not None else type(module).__name__,
         "data": split.name,
+        **({} if start is None else {"start": Path(start).name}),
         "shape": list(split.space.shape),
         "symbols": split.space.symbols,
         "parameters": sum(p.numel() for p in module.parameters()),
@@ -150,6 +155,19 @@ def train(
     )
     frozen = _freeze(trained, split, out) if freeze else None
     return Run(out, trained, frozen, outcome.reason, figures)
+
+
+def _begin_with(module: nn.Module, run: Path) -> None:
+    """Give the module the weights of a finished run. Raises UsageError, CheckpointError."""
+    if not (run / MODEL_FILE).is_file():
+        raise UsageError(f"expected a finished run in {run} to start from, found no {MODEL_FILE}")
+    try:
+        module.load_state_dict(load_checkpoint(run / MODEL_FILE)["model"])
+    except (RuntimeError, KeyError):
+        raise UsageError(
+            f"the weights in {run} do not fit the model to be trained; start from a run of the same networks on data "
+            "of the same shape"
+        ) from None
 
 
 def load_run(path: str | Path, model: nn.Module | None = None) -> Run:
