@@ -386,7 +386,7 @@ def train(
 ) -> Run:
     """Train a recipe (a name or a file) or a torch module, freeze it, and leave both in the run folder ``out``.
 
-    options: ``minutes``, ``resume``, ``start`` (a finished run whose weights to begin with), ``seed``, ``changes`` (such
+    options: ``minutes``, ``resume``, ``start`` (a run whose weights to begin with), ``seed``, ``changes`` (such
     as ``training.steps=100``), ``device``, ``quiet``; see ``codelength.training.run.train``.
     """
     from codelength.training.run import train as run_training
