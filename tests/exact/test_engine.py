@@ -197,3 +197,35 @@ def test_an_exhausted_stack_is_an_error_in_every_engine():
         shape = an_item_shape(frozen, np.random.default_rng(0))
         with pytest.raises(StackExhausted):
             frozen.law.pop(Stack(1), 400, {"shape": shape})
+
+
+def test_wide_operands_that_cancel_to_a_narrow_sum_are_added_exactly():
+    tensors: dict[str, np.ndarray] = {}
+
+    def convolution(weight: int, bias: int) -> dict:
+        name = f"t{len(tensors)}"
+        tensors[name] = np.full((1, 2, 1, 1), weight, np.int32)
+        tensors[name + "b"], tensors["d"] = np.array([bias], np.int32), np.zeros(1, np.int32)
+        where = {"offset": [0, -1], "degrees": "d", "parts": [1]}
+        return {"op": "convolution", "x": 1, "weight": name, "bias": name + "b", **where}
+
+    operations = [{"op": "concat", "xs": [0, 0]}, convolution(300, 1 << 30), convolution(-100, -(1 << 30))]
+    operations.append({"op": "add", "a": 2, "b": 3})
+    network = {"inputs": ["x"], "operations": operations, "output": 4}
+    law = {"law": "sequential", "leaf": BERNOULLI, "shape": [4, 4], "schedule": {"kind": "raster"}, "network": network}
+    frozen = FrozenModel.create(Space((4, 4), 2), law, tensors)
+    items = np.random.default_rng(0).integers(0, 2, (5, 4, 4)).astype(np.int32)
+    sizes, words = frozen.encode_block(items)
+    assert np.array_equal(frozen.decode_block(words, sizes, (4, 4)), items)
+
+
+@pytest.mark.parametrize("slope", [None, 1, 2, 5, 40])
+def test_the_longest_front_is_known_without_making_any(slope):
+    schedule = RasterSchedule(slope)
+    for height, width in product((1, 2, 7, 30), repeat=2):
+        fronts = schedule.fronts(height, width)
+        assert schedule.longest(height, width) == max(map(len, fronts))
+        order = schedule.order(height, width, 3)
+        expected = [3 * pixel + channel for front in fronts for channel in range(3) for pixel in front]
+        assert order.tolist() == expected
+    assert RasterSchedule(None).longest(1 << 20, 1 << 20) == 1

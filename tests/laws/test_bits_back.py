@@ -14,7 +14,7 @@ from programs import model
 from slow import all_items, element_parameters, evaluate, given, leaf_of, probability, value_of
 
 from codelength.coding.stack import Stack
-from codelength.errors import NotRepresentable, ProgramError
+from codelength.errors import NotRepresentable, ProgramError, StackExhausted
 from codelength.exact.steps import MAX_UNIFORM, AffineStep, OffsetStep, pop_uniform, push_uniform
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.pushforward import Floor
@@ -335,3 +335,24 @@ def test_a_law_is_not_changed_by_coding():
     frozen.encode_block(frozen.sample(9, seed=0))
     assert before[0] == frozen.structure
     assert all(np.array_equal(before[1][k], v) for k, v in frozen.tensors.items())
+
+
+def test_groups_stay_within_memory_however_dear_their_latents_are(monkeypatch):
+    """A start group may have to be larger than is asked for, but not larger than what archives state as memory."""
+    frozen = model("nested", 0)
+    items = frozen.sample(60, seed=1)
+    sizes, words = frozen.encode_block(items, limit=1)
+    assert np.array_equal(frozen.decode_block(words, sizes, items.shape[1:]), items)
+    push = FrozenModel._encode_block
+
+    def dear(self: FrozenModel, items: np.ndarray, lanes: int, limit: int, first: int) -> Any:
+        if first < min(20, len(items)):
+            raise StackExhausted("the stack is exhausted")
+        return push(self, items, lanes, limit, first)
+
+    monkeypatch.setattr(FrozenModel, "_encode_block", dear)
+    assert frozen.encode_block(items, limit=3)[0][-1] >= 20
+    monkeypatch.setattr(FrozenModel, "group_limit", lambda self, shape: 15)
+    with pytest.raises(NotRepresentable, match="15 items, as many as fit"):
+        frozen.encode_block(items)
+    assert frozen.encode_block(items[:9])[0] == [9]

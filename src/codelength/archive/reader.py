@@ -260,9 +260,15 @@ class Archive:
             model = self.load_model()
             if not model.space.admits(stream.event):
                 raise self._corrupt(block, "its items do not fit the model")
-            need = model_block_memory(stream, block.count, self._group_memory(model, block))
+            group = self._group_memory(model, block)
+            need = model_block_memory(stream, block.count, group)
+            self._check_memory(block, need - group)
             # What a model states is an estimate, which may grow from one version of this program to the next.
-            self._check_memory(block, need, min(self._max_memory, MEMORY))
+            if need > max(self.header.memory, self._max_memory):
+                raise TooLarge(
+                    f"decoding block {block.number} of {self.path} needs {need} bytes of memory, more than the limit "
+                    f"of {int(self._max_memory)}; raise the limit with max_memory if you trust it"
+                )
         else:
             unpacked = block.count * (stream.item_bytes if stream.type == ITEMS else 1)
             self._check_memory(block, plain_block_memory(unpacked))
@@ -293,9 +299,9 @@ class Archive:
     def _group_memory(self, model: Model, block: Block) -> int:
         return model.memory_bytes(max(block.sizes), self.directory.streams[block.stream].event)
 
-    def _check_memory(self, block: Block, need: int, granted: float = 0) -> None:
+    def _check_memory(self, block: Block, need: int) -> None:
         # The header's word has been compared with the limit when the archive was opened.
-        if need > max(self.header.memory, granted):
+        if need > self.header.memory:
             raise self._corrupt(block, f"it needs {need} bytes of memory, more than the header states")
 
     def _corrupt(self, block: Block, reason: str) -> CorruptBlock:

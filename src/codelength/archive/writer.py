@@ -79,8 +79,10 @@ def write_archive(
     to what it was made from.
     """
     path = Path(path)
-    if block_bytes < 1 or (block_items is not None and block_items < 1):
-        raise UsageError(f"expected blocks of at least one item and one byte, got {block_items} and {block_bytes}")
+    if block_items is not None and block_items < 1:
+        raise UsageError(f"expected blocks of at least one item, got {block_items}")
+    if block_bytes < 1:
+        raise UsageError(f"expected blocks of at least one byte, got {block_bytes}")
     if path.is_dir():
         raise ArchiveError(f"expected a file name for the archive, got the folder {path}; name a file in it")
     try:
@@ -212,6 +214,8 @@ class _Writer:
 
     def _started(self, item_class: ItemClass, stream: Stream) -> int:
         """Items of a block whose start costs little enough, judged by the first items; 1 where that cannot be told."""
+        if not getattr(self.model, "latents", True):
+            return 1
         values = self.source.read(item_class, 0, min(JUDGED_ITEMS, len(item_class.entries)))
         stream = replace(stream, levels=find_levels(values, self.model.space.symbols))
         values = values[representable(values, stream, self.model.space.symbols)]

@@ -260,8 +260,7 @@ class SequentialConditional(FrozenConditional):
         if isinstance(self.schedule, DegreeSchedule):
             return max(map(float_bytes, types)) * sum(sum(kind.shape[:1]) for kind in types)
         height, width, _ = as_image(shape)
-        longest = max((len(front) for front in self.schedule.fronts(height, width)), default=1)
-        return engine_bytes(self.network, types, height, width, longest)
+        return engine_bytes(self.network, types, height, width, self.schedule.longest(height, width))
 
     def _order(self, context: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
         if isinstance(self.schedule, RasterSchedule):

@@ -67,7 +67,9 @@ class Network:
     def pass_bytes(self, types: list[Type]) -> int:
         """Bytes that one parallel pass needs for an item: its values, each kept until its last use, with one being
         changed beside them; and the output as it comes and as its user arranges it."""
-        sizes, last = [math.prod(kind.shape) * float_bytes(kind) for kind in types], self._last_uses()
+        parts = [()] * len(self.inputs) + [getattr(operation, "parts", ()) for operation in self.operations]
+        sizes = [math.prod(kind.shape) * (8 if cut else float_bytes(kind)) for kind, cut in zip(types, parts)]
+        last = self._last_uses()
         now = widest = sum(sizes[: len(self.inputs)])
         for k, operation in enumerate(self.operations):
             position = len(self.inputs) + k

@@ -194,7 +194,8 @@ class RasterPlan:
             grids[v][:, rows[:, None], columns[:, None], members[None, :]] = result.reshape(shape)
 
     def _pointwise(self, v: int, degree: int, members: Any, here: dict[int, np.ndarray]) -> np.ndarray:
-        operation, kind = self.network.operations[v - len(self.network.inputs)], self.kinds[v]
+        operation: Any = self.network.operations[v - len(self.network.inputs)]
+        kind: Any = self.kinds[v]
         if isinstance(operation, Requantise):
             return self.roundings[v, degree](here[operation.x][:, members])[0]
         if isinstance(operation, Relu):
@@ -206,6 +207,9 @@ class RasterPlan:
             index = here[operation.x][:, members].astype(np.int64) - operation.low
             return table[np.clip(index, 0, len(table) - 1)]
         if isinstance(operation, Add):
+            # Operands of more than 24 bits may cancel to a result of less, and the other way round.
+            wide = np.float64 in (kind, self.kinds[operation.a], self.kinds[operation.b])
+            kind = np.float64 if wide else np.float32
             a, b = (here[x][:, members].astype(kind, copy=False) for x in (operation.a, operation.b))
             return a * kind(1 << operation.shift_a) + b * kind(1 << operation.shift_b)
         if isinstance(operation, Product):

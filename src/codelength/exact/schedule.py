@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -100,9 +101,13 @@ class RasterSchedule:
                     "a tap reaches pixels of the same front or later",
                 )
 
-    def fronts(self, height: int, width: int) -> list[np.ndarray]:
+    def fronts(self, height: int, width: int) -> Sequence[np.ndarray] | np.ndarray:
         """Pixels of each step as row-major indices."""
         return _fronts(height, width, self.slope)
+
+    def longest(self, height: int, width: int) -> int:
+        """Pixels of the longest front, without making any."""
+        return 1 if self.slope is None else min(height, -(-width // self.slope))
 
     def order(self, height: int, width: int, channels: int) -> np.ndarray:
         """(height * width * channels,) int64: elements (row-major, channels last) in coding order."""
@@ -110,9 +115,9 @@ class RasterSchedule:
 
 
 @lru_cache(maxsize=32)
-def _fronts(height: int, width: int, slope: int | None) -> list[np.ndarray]:
+def _fronts(height: int, width: int, slope: int | None) -> Sequence[np.ndarray] | np.ndarray:
     if slope is None:
-        return list(np.arange(height * width).reshape(-1, 1))
+        return np.arange(height * width).reshape(-1, 1)
     rows, columns = np.divmod(np.arange(height * width), width)
     step = rows * slope + columns
     order = np.lexsort((rows, step))
@@ -122,6 +127,8 @@ def _fronts(height: int, width: int, slope: int | None) -> list[np.ndarray]:
 
 @lru_cache(maxsize=32)
 def _front_order(height: int, width: int, channels: int, slope: int | None) -> np.ndarray:
+    if slope is None:
+        return np.arange(height * width * channels)
     parts = [front * channels + c for front in _fronts(height, width, slope) for c in range(channels)]
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 

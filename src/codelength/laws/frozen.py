@@ -239,16 +239,22 @@ class FrozenModel:
         """
         lanes = self.block_lanes if lanes is None else lanes
         items = self.space.check(np.asarray(items))
-        limit = self.group_limit(items.shape[1:]) if limit is None else limit
+        most = self.group_limit(items.shape[1:])
+        limit = most if limit is None else limit
+        most = max(limit, most)  # of the first group, which may have to be larger than is asked for
         first = 1 if self.latents else limit
         while True:
             try:
-                return self._encode_block(items, lanes, limit, first)
+                return self._encode_block(items, lanes, limit, min(first, most))
             except StackExhausted:
                 # The first group holds less than one item's latents take back. A larger one holds more; one of all
                 # items pops nothing at all.
                 if first >= len(items):
                     raise
+                if first >= most:
+                    raise NotRepresentable(
+                        f"{most} items, as many as fit into memory, do not pay for the latents of the next"
+                    ) from None
                 first *= 4
 
     def _encode_block(self, items: np.ndarray, lanes: int, limit: int, first: int) -> tuple[list[int], np.ndarray]:

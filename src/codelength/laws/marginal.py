@@ -51,7 +51,8 @@ class Marginal(Law):
         2016, equation 8); an exact law gives rows that are all alike.
         """
         if isinstance(self.posterior, Responsibilities):
-            return library_of(x).rows([self.log_prob(x, context)] * count)
+            once = [self.log_prob(x, context)] if self.kind == "exact" else []
+            return library_of(x).rows(once * count or [self.log_prob(x, context) for _ in range(count)])
         posterior = self.posterior.held({**context, "x": x}, len(x))
         return library_of(x).rows([self._log_weight(x, context, posterior) for _ in range(count)])
 
