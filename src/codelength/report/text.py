@@ -75,9 +75,8 @@ def show_archive(figures: dict[str, Any]) -> str:
     if figures["overhead"] is not None:
         promised = figures["code_length_bits"] / 8
         own = figures["payload_bytes"] - figures["names_bytes"] - figures["fallback_bytes"]
-        blocks = f"{figures['blocks']:,} block{'s' if figures['blocks'] != 1 else ''}"
         lines.append(
             f"the model promises {promised:,.0f} bytes and the file takes {own - promised:,.0f} more "
-            f"({figures['overhead']:+.2%}): its frame, and {figures['startup_bits']:,} bits to start {blocks}"
+            f"({figures['overhead']:+.2%}): its frame, and {figures['startup_bits']:,} bits to start blocks"
         )
     return "\n".join(lines)
