@@ -27,6 +27,10 @@ def _is_number(cell: str) -> bool:
     return cell in ("", "-") or cell[:1].isdigit() or (cell[:1] in "+-" and cell[1:2].isdigit())
 
 
+#: Below so many effective samples on average, one draw decides about most items.
+FEW_EFFECTIVE = 2.0
+
+
 def show_estimate(data: str, result: Estimate) -> str:
     """A few lines about an evaluation."""
     lines = [str(result)]
@@ -38,6 +42,10 @@ def show_estimate(data: str, result: Estimate) -> str:
         found = result.diagnostics
         heavy = "" if found.heavy is None else f"; Pareto shape above 0.7 for {found.heavy:.1%} of the items"
         lines.append(f"effective samples per item: {found.ess.mean():.1f}, at least {found.ess.min():.1f}{heavy}")
+        if found.ess.mean() < FEW_EFFECTIVE or (found.heavy or 0.0) > 0.5:
+            lines.append(
+                "the bound holds but is loose, and its error bar too small: take more samples, or another proposal"
+            )
         if "acceptance" in found.about:
             lines.append(f"transitions accepted: {found.about['acceptance']:.0%}")
     if result.two_sided is not None:
