@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from codelength.laws.frozen import FrozenModel
 from codelength.likelihood.continuous import Continuous
 from codelength.likelihood.estimate import Batch, Settings
 from codelength.likelihood.importance import DRAWS
+from codelength.report.text import show_estimate
 
 BITS = torch.from_numpy(all_bits().astype(np.int64))
 
@@ -184,3 +186,10 @@ def test_what_makes_no_sense_ends_in_one_sentence(
     assert main([str(argument) for argument in ["evaluate", *places, *arguments]]) == 2
     shown = capsys.readouterr()
     assert shown.out == "" and words in shown.err and len(shown.err.splitlines()) == 1
+
+
+def test_weights_that_one_draw_decides_are_called_so(frozen: FrozenModel) -> None:
+    result = cl.evaluate(frozen, all_bits(), estimator="importance", samples=30, proposal="student")
+    assert result.diagnostics is not None and "loose" not in show_estimate("bits", result)
+    alone = dataclasses.replace(result.diagnostics, ess=np.ones(len(result.diagnostics.ess)))
+    assert "loose" in show_estimate("bits", dataclasses.replace(result, diagnostics=alone))
