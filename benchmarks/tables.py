@@ -154,10 +154,12 @@ COLUMNS: dict[str, list[tuple[str, str, Show]]] = {
     ],
     "overhead": [
         ("data", "data", str),
-        ("law", "model", str),
+        ("model", "model", str),
+        ("law", "taken", str),
         ("items", "items", _digits(0)),
         ("blocks", "blocks", _digits(0)),
         ("payload_bytes", "payload, bytes", _digits(0)),
+        ("bits_per_dim", "bits/dim", _digits(4)),
         ("nats", "nats per item", _digits(2)),
         ("overhead", "overhead", _percent(2)),
         ("frozen_loss", "frozen over float", _percent(3)),
