@@ -178,6 +178,22 @@ def test_latents_mean_the_same_at_every_precision() -> None:
     assert float(a) == pytest.approx(float(b), abs=0.01)
 
 
+def test_a_grid_that_goes_further_holds_latents_beyond_the_usual_one() -> None:
+    """Means far out are clamped to the edge of a grid, which the bound on the grid pays for; a wider one holds them."""
+    near, far = tiny(latent_bits=12), tiny(latent_bits=12, reach=32)
+    x = items().repeat(200, 1, 1)
+    with torch.no_grad():
+        far.load_state_dict(near.state_dict())
+        generator = torch.Generator().manual_seed(1)
+        assert float(near.log_prob(x, generator).mean()) == pytest.approx(float(far.log_prob(x).mean()), abs=0.15)
+        for model in (near, far):
+            last = [p for p in model.encoders[0].parameters() if p.ndim == 1][-1]
+            last.view(-1, 2)[:, 0] += 12.0
+        continuous = float(far.validation(x)["bound"].mean())
+        assert float(far.log_prob(x, generator).mean()) == pytest.approx(continuous, abs=0.5)
+        assert float(near.log_prob(x, generator).mean()) < continuous - 5
+
+
 def test_density_of_the_grid_integrates_to_one_and_its_bins_follow_it() -> None:
     leaf = Normal(256, reach=8)
     params = torch.tensor([[0.4, -0.3]])
@@ -295,6 +311,8 @@ def test_grids_that_make_no_sense_are_refused(changes: dict[str, object]) -> Non
         {"hidden": ()},
         {"latent_bits": 4},
         {"latent_bits": 17},
+        {"reach": 6},
+        {"reach": 2048},
         {"samples": 0},
         {"gradient": "sideways"},
         {"gradient": "doubly_reparameterised"},

@@ -37,9 +37,6 @@ from codelength.networks.residual import (
     upwards,
 )
 
-#: The grid of the latents covers so many standard deviations of a standard normal prior on either side.
-REACH = 8
-
 
 @dataclass(frozen=True)
 class VAEConfig:
@@ -62,9 +59,11 @@ class VAEConfig:
     background: share of the blank background (pixels of symbol 0 with nothing else around them) that the training
     objective looks at, drawn anew at each step and weighted up, so that the expectation stays as it is.
 
-    latent_bits: precision of the grid on which latents are coded. leaf: "bernoulli", "categorical",
-    "beta_binomial" or "logistic_mixture" with so many `components`; empty for bernoulli on two symbols and categorical
-    on more.
+    latent_bits: precision of the grid on which latents are coded. reach: how far that grid goes on either side, in
+    units of a standard normal, a power of two; lower layers, whose priors are learned, may go further than most.
+
+    leaf: "bernoulli", "categorical", "beta_binomial" or "logistic_mixture" with so many `components`; empty for
+    bernoulli on two symbols and categorical on more.
 
     samples: k of the importance-weighted objective (Burda, Grosse, Salakhutdinov 2016, equation 8), 1 for the plain
     bound. gradient: "plain", or "doubly_reparameterised" (Tucker, Lawson, Gu, Maddison 2019, equation 8; Bauer and Mnih
@@ -85,6 +84,7 @@ class VAEConfig:
     labels: int = 0
     background: float = 1.0
     latent_bits: int = 12
+    reach: int = 8
     leaf: str = ""
     components: int = 5
     samples: int = 1
@@ -118,7 +118,7 @@ class VAE(nn.Module):
         super().__init__()
         self.space = space
         self.leaf = leaf
-        self.latent = Normal(1 << config.latent_bits, reach=REACH)
+        self.latent = Normal(1 << config.latent_bits, reach=config.reach)
         self.shapes = shapes
         self.encoders = nn.ModuleList(encoders)
         self.decoders = nn.ModuleList(decoders)
@@ -364,7 +364,7 @@ def _set_biases(layer: Any, values: Tensor) -> None:
 
 def _grid(config: VAEConfig) -> InputScale:
     """Latents as networks take them: in units of the prior's deviation."""
-    return InputScale(1 << (config.latent_bits - 1), config.latent_bits - REACH.bit_length())
+    return InputScale(1 << (config.latent_bits - 1), config.latent_bits - config.reach.bit_length())
 
 
 def _dense(
@@ -488,6 +488,10 @@ def _check(config: VAEConfig, space: Space) -> None:
         need(not config.neighbourhood, "a neighbourhood is for convolutional networks; give strides, too")
         need(config.background == 1.0, "a share of the background is for convolutional networks; give strides, too")
     need(5 <= config.latent_bits <= 16, f"expected 5 to 16 latent_bits, got {config.latent_bits}")
+    need(
+        config.reach >= 1 and not config.reach & (config.reach - 1) and 4 * config.reach <= 1 << config.latent_bits,
+        f"expected a reach that is a power of two up to {1 << (config.latent_bits - 2)}, got {config.reach}",
+    )
     need(config.labels != 1 and config.labels >= 0, f"expected labels = 0 or at least 2, got {config.labels}")
     need(config.samples >= 1, f"expected at least one sample, got {config.samples}")
     need(
