@@ -532,8 +532,12 @@ class NetworkEmitter:
             q = emitter.rescale(q, int(wanted.max()) + GUARD_BITS, -(1 << 23), 1 << 23)
         shift = np.broadcast_to(q.fraction, (channels,)) - wanted
         room = math.floor(math.log2(FLOAT32_EXACT / max(q.reach, 1)))
-        if (shift < -room).any():
-            raise FreezeError("the output of a network is too coarse for its leaf's parameters")
+        if (shift < -max(room, 0)).any() or (room < 0 and (shift < 0).any()):
+            # Values so large that shifting them would leave 2^24 are beyond what the leaf tells apart, too.
+            most = (FLOAT32_EXACT - 1) >> int(-shift.min())
+            if most < 1:
+                raise FreezeError("the output of a network is too coarse for its leaf's parameters")
+            q = emitter.rescale(q, np.broadcast_to(q.fraction, (channels,)), -most, most)
         assert q.value is not None
         limit = (1 << 23) - 1
         value = emitter.emit(Requantise(q.value, emitter.tensor("shift", shift), 0 if q.relu else -limit, limit))
