@@ -117,3 +117,9 @@ def test_bytes_that_hold_no_tensor_are_refused(data):
 def test_variable_numbers():
     for value in (0, 1, 127, 128, 300, 2**40, 2**62):
         assert read_varint(write_varint(value) + b"\5", 0) == (value, len(write_varint(value)))
+
+
+def test_tensors_without_numbers_keep_their_shape():
+    for shape in [(0,), (2, 0), (0, 4), (3, 2, 0)]:
+        tensor = np.zeros(shape, np.int32)
+        assert decode_tensor(encode_tensor(tensor), shape).shape == shape

@@ -25,7 +25,8 @@ _SCALE_STEP = 32  # a row's scale is stored in units of 2^-8 * 32 = 1/8 nat
 
 def encode_tensor(tensor: np.ndarray) -> bytes:
     """The shortest of the methods, for an integer tensor of any shape with values of at most 32 bits."""
-    rows = tensor.reshape(-1, tensor.shape[-1]) if tensor.ndim > 1 else tensor.reshape(1, -1)
+    # Counted by hand: of a tensor without numbers numpy cannot tell how many rows it has.
+    rows = tensor.reshape(math.prod(tensor.shape[:-1]), tensor.shape[-1] if tensor.ndim else 1)
     rows = rows.astype(np.int64)
     candidates = [b"\x00" + _pack(rows.reshape(-1)), b"\x01" + _pack(_differences(rows).reshape(-1))]
     if rows.size >= 64 and rows.min() <= 0 <= rows.max() and int(rows.max()) - int(rows.min()) < 1 << 15:

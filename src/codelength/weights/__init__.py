@@ -28,7 +28,7 @@ class Packaged:
 def packaged() -> dict[str, Packaged]:
     """All packaged models by name."""
     found = {}
-    for path in sorted(FOLDER.glob("*.clm")):
+    for path in sorted(FOLDER.glob("*.clm"), key=lambda path: path.stem):
         beside = path.with_suffix(".json")
         figures = json.loads(beside.read_text("utf-8")) if beside.exists() else {}
         found[path.stem] = Packaged(path.stem, path, figures)
