@@ -201,11 +201,9 @@ class NumpyArithmetic:
         """
         key = id(weight), wide
         if key not in self._kernels:
-            taps = np.argwhere(weight.any(axis=(0, 1)))
-            rows = [weight[:, :, a, b].T for a, b in taps]
-            matrix = np.concatenate(rows) if rows else np.zeros((0, len(weight)))
-            matrix = np.ascontiguousarray(matrix, np.float64 if wide else np.float32)
-            self._kernels[key] = matrix, taps, matrix.sum(1, dtype=np.float64)
+            taps = taps_of(weight)
+            matrix, sums = kernel_matrix(weight, taps, np.float64 if wide else np.float32)
+            self._kernels[key] = matrix, taps, sums
             weakref.finalize(weight, self._kernels.pop, key, None)
         return self._kernels[key]
 
@@ -307,6 +305,18 @@ class ReferenceArithmetic(NumpyArithmetic):
         right, left = np.maximum(s, 0), np.maximum(-s, 0)
         half = np.where(s > 0, 1 << np.maximum(s - 1, 0), 0)
         return np.clip(((x << left) + half) >> right, low, high)
+
+
+def taps_of(weight: np.ndarray) -> np.ndarray:
+    """Where a kernel (outputs, inputs, rows, columns) is not zero throughout: (taps, 2)."""
+    return np.argwhere(weight.any(axis=(0, 1)))
+
+
+def kernel_matrix(weight: np.ndarray, taps: np.ndarray, kind: Any) -> tuple[np.ndarray, np.ndarray]:
+    """These taps of a kernel as a matrix (taps * inputs, outputs), and its sums over the outputs in float64."""
+    rows = [weight[:, :, a, b].T for a, b in taps]
+    matrix = np.concatenate(rows) if rows else np.zeros((0, len(weight)))
+    return np.ascontiguousarray(matrix, kind), matrix.sum(1, dtype=np.float64)
 
 
 def pad_for(x: np.ndarray, size: Sequence[int], offset: Sequence[int], stride: int) -> np.ndarray:

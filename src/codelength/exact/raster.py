@@ -13,7 +13,7 @@ import numpy as np
 
 from codelength.coding.frequencies import Leaf, pop_elements
 from codelength.coding.stack import Stack
-from codelength.exact.arithmetic import CHECK_EVERY, QUIET, Rounding, is_wide
+from codelength.exact.arithmetic import CHECK_EVERY, QUIET, Rounding, is_wide, kernel_matrix, taps_of
 from codelength.exact.network import Network
 from codelength.exact.operations import (
     Add,
@@ -111,10 +111,9 @@ class RasterPlan:
         masked = self.types[v].weight
         assert masked is not None
         members = self.members[v, degree]
-        taps = [masked[members, :, a, b].T for a, b in _taps(masked)]
-        kernel = np.concatenate(taps) if taps else np.zeros((0, len(members)))
-        kernel = np.ascontiguousarray(kernel, np.float64 if operation.parts else np.float32)
-        return kernel, kernel.sum(1, dtype=np.float64), self.tensors[operation.bias][members].astype(kernel.dtype)
+        kind = np.float64 if operation.parts else np.float32
+        kernel, sums = kernel_matrix(masked[members], taps_of(masked), kind)
+        return kernel, sums, self.tensors[operation.bias][members].astype(kernel.dtype)
 
     def advance(
         self, stack: Stack, count: int, given: dict[str, np.ndarray], known: np.ndarray | None = None
@@ -236,18 +235,13 @@ def exact_rows(x: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> np.ndarra
 _POINT: tuple[list[tuple[int, int]], ...] = ([], [(0, 0)])
 
 
-def _taps(weight: np.ndarray) -> list[tuple[int, int]]:
-    """Where a kernel (outputs, inputs, rows, columns) is not zero throughout."""
-    return [(int(a), int(b)) for a, b in zip(*np.nonzero(weight.any(axis=(0, 1))))]
-
-
 def kernel_offsets(network: Network, types: list[Type]) -> dict[int, list[tuple[int, int]]]:
     """Where each kernel that is evaluated along the fronts looks: rows down and columns to the right of its pixel."""
     inputs, follows, offsets = len(network.inputs), network.follows("x"), {}
     for v, operation in enumerate(network.operations, start=inputs):
         weight = types[v].weight
         if isinstance(operation, Convolution) and follows[v] and weight is not None:
-            offsets[v] = [(a + operation.offset[0], b + operation.offset[1]) for a, b in _taps(weight)]
+            offsets[v] = [(int(a) + operation.offset[0], int(b) + operation.offset[1]) for a, b in taps_of(weight)]
     return offsets
 
 

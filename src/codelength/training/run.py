@@ -157,12 +157,17 @@ def train(
     return Run(out, trained, frozen, outcome.reason, figures)
 
 
+def _finished(run: Path) -> dict[str, Any]:
+    """What a finished run has left of its model. Raises UsageError, CheckpointError."""
+    if not (run / MODEL_FILE).is_file():
+        raise UsageError(f"expected a finished run in {run}, found no {MODEL_FILE}; finish its training first")
+    return load_checkpoint(run / MODEL_FILE)
+
+
 def _begin_with(module: nn.Module, run: Path) -> None:
     """Give the module the weights of a finished run. Raises UsageError, CheckpointError."""
-    if not (run / MODEL_FILE).is_file():
-        raise UsageError(f"expected a finished run in {run} to start from, found no {MODEL_FILE}")
     try:
-        module.load_state_dict(load_checkpoint(run / MODEL_FILE)["model"])
+        module.load_state_dict(_finished(run)["model"])
     except (RuntimeError, KeyError):
         raise UsageError(
             f"the weights in {run} do not fit the model to be trained; start from a run of the same networks on data "
@@ -176,9 +181,7 @@ def load_run(path: str | Path, model: nn.Module | None = None) -> Run:
     Raises UsageError for a folder without a finished run, CheckpointError for one that cannot be read.
     """
     path = Path(path)
-    if not (path / MODEL_FILE).is_file():
-        raise UsageError(f"expected a finished run in {path}, found no {MODEL_FILE}; finish its training first")
-    state = load_checkpoint(path / MODEL_FILE)
+    state = _finished(path)
     if model is None:
         if not (path / RECIPE_FILE).is_file():
             raise UsageError(f"the run in {path} was trained from a module of its own; hand the module over")
