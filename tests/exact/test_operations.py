@@ -341,6 +341,74 @@ def test_convolutions_in_pieces_are_those_of_the_reference(wide, count, monkeypa
         assert np.array_equal(found, right) and found.dtype == (np.float64 if wide else np.float32)
 
 
+@pytest.mark.parametrize("largest, count", [(80, 1), (140, 2), (230, 4), (900, 0)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_sums_beyond_float32_are_added_from_as_few_pieces_as_hold_them(largest, count, stride, monkeypatch):
+    rng = np.random.default_rng(count)
+    weight = rng.integers(2000, 4096, (5, 7, 3, 3)).astype(np.int32)
+    bias = rng.integers(-9, 9, 5).astype(np.int32)
+    # All of one sign and size: the bound of Cauchy and Schwarz is nearly reached. The rest of the image is dark.
+    x = rng.integers(0, 2, (3, 7, 6, 5))
+    x[1, :, 1:4, 1:4] = rng.integers(largest * 9 // 10, largest, (7, 3, 3))
+    shift, low, high = np.array([3, 9, 0, -2, 14], np.int32), -5000, 1 << 20
+    found = []
+    needed = arithmetic._pieces_needed
+    monkeypatch.setattr(arithmetic, "_pieces_needed", lambda *args: found.append(needed(*args)) or found[-1])
+    for offset in ((-1, -1), (1, 1)):
+        right = REFERENCE.convolution(x, weight, bias, offset, stride, (3,))
+        wide = NUMPY.convolution(x.astype(np.float32), weight, bias, offset, stride, (3,))
+        assert np.array_equal(wide, right) and wide.dtype == np.float64
+        rounded = NUMPY.rounded_convolution(
+            x.astype(np.float32), weight, bias, offset, stride, (3,), shift, low, high
+        )  # fmt: skip
+        assert np.array_equal(rounded, REFERENCE.requantise(right, shift, low, high)) and rounded.dtype == np.float32
+    assert set(found) == {count}
+
+
+def test_the_bound_that_decides_on_pieces_holds_for_every_sum():
+    rng = np.random.default_rng(3)
+    taps = np.argwhere(np.ones((3, 3)))
+    for _ in range(40):
+        scale = 2.0 ** rng.integers(4, 16)
+        x = np.floor(rng.random((2, 4, 4, 3)) ** rng.integers(1, 9) * scale)
+        kernel = arithmetic.Kernel(
+            np.floor(rng.normal(size=(4, 3, 3, 3)) * 2.0 ** rng.integers(4, 12)).astype(np.int32)
+        )
+        squares = np.square(x).sum(3).astype(np.float32)
+        places = taps - 1
+        seen = np.empty((32, 27), np.float32)
+        arithmetic._unfold(x.astype(np.float32), 4, 4, 1, places, 0, seen)
+        count = arithmetic._pieces_needed(squares, 4, 4, 1, places, 0, 32, kernel.cuts, kernel.reaches)
+        for start, stop in kernel.pieces[count] if count else ():
+            sums = np.abs(seen[:, start:stop]).astype(np.float64) @ np.abs(kernel.matrix[start:stop])
+            assert sums.max(initial=0) <= 2**24
+
+
+def test_a_convolution_and_its_requantise_are_done_at_once_unless_others_use_it(monkeypatch):
+    rng = np.random.default_rng(1)
+    tensors = {
+        "w": rng.integers(-9, 9, (4, 2, 2, 2)).astype(np.int32),
+        "b": rng.integers(-9, 9, 4).astype(np.int32),
+        "s": np.array([1, 2, 0, 3], np.int32),
+    }
+    rounding = {"op": "requantise", "x": 1, "shift": "s", "low": -8, "high": 8}
+    alone = network([CONVOLUTION, rounding], ("a",))
+    shared = network([CONVOLUTION, rounding, {"op": "add", "a": 2, "b": 1, "shift_a": 0, "shift_b": 0}], ("a",))
+    done = []
+    both = NumpyArithmetic.rounded_convolution
+    monkeypatch.setattr(NumpyArithmetic, "rounded_convolution", lambda *a: done.append(1) or both(*a))
+    x = rng.integers(0, 9, (2, 2, 3, 3))
+    for built, fused in ((alone, 1), (shared, 0)):
+        types = built.infer({"a": Type((2, 3, 3), 0, 9)}, tensors)
+        done.clear()
+        assert np.array_equal(
+            built._run(NUMPY, {"a": x}, types, tensors), built._run(REFERENCE, {"a": x}, types, tensors)
+        )
+        # The reference, too, is asked for both at once, and does one after the other.
+        assert len(done) == fused
+        assert all(value is not None for value in built.all_values({"a": x}, types, tensors))
+
+
 def test_padding_reads_zeros_wherever_a_kernel_looks():
     x = np.arange(1, 13).reshape(1, 3, 4, 1)
     for offset in ((-7, 2), (5, -9), (0, 0), (-1, -1)):

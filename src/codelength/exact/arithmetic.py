@@ -57,6 +57,85 @@ def _unfold(x, rows, columns, stride, places, first, out):
                     out[i, at + c] = 0.0
 
 
+#: Of a norm times a norm, squared: 2^48, less what rounding may hide in sums of squares in float32.
+SQUARED_LIMIT = float(FLOAT32_EXACT) ** 2 * (1 - 2**-8)
+
+
+@kernel
+def _pieces_needed(squares, rows, columns, stride, places, first, count, cuts, reaches):
+    """Into how few pieces (1, 2 or 4) a kernel must be cut for sums that float32 holds exactly; 0 if four are too few.
+
+    Of output pixels ``first`` to ``first + count - 1``. squares (n, height, width): the sums of the squares of a
+    pixel's channels; places (taps, 2) as in ``_unfold``; cuts (5,): taps where the quarters begin and end; reaches
+    (7,): the norms of the weights of a kernel, of its halves and of its quarters, largest output of each. By Cauchy
+    and Schwarz no sum of any of the products of a piece leaves the product of two norms.
+    """
+    height, width = squares.shape[1], squares.shape[2]
+    most_1 = most_2 = most_4 = 0.0
+    for i in range(count):
+        item, pixel = divmod(first + i, rows * columns)
+        row, column = divmod(pixel, columns)
+        half_1 = half_2 = half_4 = 0.0
+        for quarter in range(4):
+            total = 0.0
+            for k in range(cuts[quarter], cuts[quarter + 1]):
+                a, b = row * stride + places[k, 0], column * stride + places[k, 1]
+                if 0 <= a < height and 0 <= b < width:
+                    total += squares[item, a, b]
+            half_4 = max(half_4, total * reaches[3 + quarter] ** 2)
+            half_1 += total
+            half_2 += total
+            if quarter % 2 == 1:
+                most_2 = max(most_2, half_2 * reaches[1 + quarter // 2] ** 2)
+                half_2 = 0.0
+        most_1 = max(most_1, half_1 * reaches[0] ** 2)
+        most_4 = max(most_4, half_4)
+    limit = SQUARED_LIMIT
+    if most_1 <= limit:
+        return 1
+    if most_2 <= limit:
+        return 2
+    return 4 if most_4 <= limit else 0
+
+
+@kernel
+def _add_up(pieces, bias, out):
+    """out = bias + the sum of one, two or four pieces (pieces, n, channels)."""
+    for i in range(out.shape[0]):
+        if pieces.shape[0] == 1:
+            for c in range(out.shape[1]):
+                out[i, c] = pieces[0, i, c] + bias[c]
+        elif pieces.shape[0] == 2:
+            for c in range(out.shape[1]):
+                out[i, c] = np.float64(pieces[0, i, c]) + pieces[1, i, c] + bias[c]
+        else:
+            for c in range(out.shape[1]):
+                left = np.float64(pieces[0, i, c]) + pieces[1, i, c]
+                out[i, c] = left + (np.float64(pieces[2, i, c]) + pieces[3, i, c]) + bias[c]
+
+
+@kernel
+def _add_up_rounded(pieces, bias, scale, half, low, high, out):
+    """The same, times scale, rounded and clamped as by ``_requantise``.
+
+    bias, scale and half are of the type that holds the sums exactly.
+    """
+    for i in range(out.shape[0]):
+        if pieces.shape[0] == 1:
+            for c in range(out.shape[1]):
+                v = pieces[0, i, c] + bias[c]
+                out[i, c] = min(max(np.floor(v * scale[c] + half[c]), low), high)
+        elif pieces.shape[0] == 2:
+            for c in range(out.shape[1]):
+                v = np.float64(pieces[0, i, c]) + pieces[1, i, c] + bias[c]
+                out[i, c] = min(max(np.floor(v * scale[c] + half[c]), low), high)
+        else:
+            for c in range(out.shape[1]):
+                left = np.float64(pieces[0, i, c]) + pieces[1, i, c]
+                v = left + (np.float64(pieces[2, i, c]) + pieces[3, i, c]) + bias[c]
+                out[i, c] = min(max(np.floor(v * scale[c] + half[c]), low), high)
+
+
 class Rounding:
     """Division of channels by 2^shift, rounded and clamped, for floats of one kind."""
 
@@ -75,7 +154,9 @@ class Rounding:
 
 
 STAIRS = 4
+#: Of the items of a linear layer, and of the pixels of a convolution, one in so many is checked.
 CHECK_EVERY = 8
+CHECK_PIXELS = 32
 #: Bytes that a convolution lays out at a time for its matrix product; they should stay in a processor's cache.
 UNFOLDED = 1 << 19
 
@@ -93,7 +174,7 @@ class NumpyArithmetic:
     def __init__(self) -> None:
         self._prepared: dict[int, tuple[Any, Any]] = {}
         self._shapes: dict[int, tuple[list[tuple[int, int, int]], np.ndarray]] = {}
-        self._kernels: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        self._kernels: dict[int, Kernel] = {}
 
     def prepare(self, tensor: np.ndarray) -> np.ndarray:
         """The tensor in the number type of this executor; prepared once while the tensor lives."""
@@ -165,45 +246,87 @@ class NumpyArithmetic:
         stride: int,
         parts: Sequence[int],
     ) -> np.ndarray:
+        return self._convolution(x, weight, bias, offset, stride, parts, None)
+
+    def rounded_convolution(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        offset: Sequence[int],
+        stride: int,
+        parts: Sequence[int],
+        shift: np.ndarray,
+        low: int,
+        high: int,
+    ) -> np.ndarray:
+        """A convolution and the requantise that follows it."""
+        rounding = Rounding(shift, low, high, np.float64 if parts else np.float32)
+        return self._convolution(x, weight, bias, offset, stride, parts, rounding)
+
+    def _convolution(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        offset: Sequence[int],
+        stride: int,
+        parts: Sequence[int],
+        rounding: Rounding | None,
+    ) -> np.ndarray:
         """Pixels lie channels last in memory, so that each tap of a kernel copies runs of channels, one matrix product
-        serves all pixels, and its result lies channels last again."""
+        serves all pixels, and its result lies channels last again.
+
+        A program states parts for the largest inputs that could be. The inputs at hand are smaller, and one product in
+        float32 for all parts mostly holds their sums; where that is not certain, two or four are added in float64.
+        """
         n, (outputs, channels) = len(x), weight.shape[:2]
         rows, columns = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
-        matrix, taps, sums = self._kernel(weight, bool(parts))
-        places = taps + np.asarray(offset)
+        kernel = self._kernel(weight)
+        places = kernel.taps + np.asarray(offset)
         pixels = np.ascontiguousarray(np.moveaxis(x, 1, 3), np.float32)
-        plain = stride == 1 and matrix.dtype == np.float32 and np.array_equal(places, [[0, 0]])
-        y = np.empty((n, rows, columns, outputs), matrix.dtype)
-        flat, bias = y.reshape(-1, outputs), bias.astype(matrix.dtype)
-        step = max(CHECK_EVERY, UNFOLDED // (max(1, len(matrix)) * matrix.itemsize) // CHECK_EVERY * CHECK_EVERY)
-        room = np.empty((0 if plain else min(step, len(flat)), len(matrix)), matrix.dtype)
-        for first in range(0, len(flat), step):
+        plain = stride == 1 and np.array_equal(places, [[0, 0]])
+        squares = np.einsum("nrcx,nrcx->nrc", pixels, pixels) if parts else None
+        y = np.empty((n, rows, columns, outputs), np.float64 if parts and rounding is None else np.float32)
+        flat, bias = y.reshape(-1, outputs), bias.astype(np.float64 if parts else np.float32)
+        width = len(kernel.matrix)
+        step = max(CHECK_PIXELS, UNFOLDED // (4 * max(1, width, outputs)) // CHECK_PIXELS * CHECK_PIXELS)
+        step = min(step, len(flat))
+        room = np.empty((0 if plain else step, width), np.float32)
+        products = np.empty((4 if parts else 1, step, outputs), np.float32)
+        for first in range(0, len(flat), step or 1):
             out = flat[first : first + step]
             if plain:
                 seen = pixels.reshape(-1, channels)[first : first + step]
             else:
                 seen = room[: len(out)]
                 _unfold(pixels, rows, columns, stride, places, first, seen)
+            count = 1
+            if squares is not None:
+                count = _pieces_needed(
+                    squares, rows, columns, stride, places, first, len(out), kernel.cuts, kernel.reaches
+                )
             with QUIET():
-                np.matmul(seen, matrix, out=out)
-                expected = seen[::CHECK_EVERY].astype(np.float64, copy=False) @ sums
-            # Every eighth pixel is looked at: arithmetic that is not exact goes wrong everywhere.
-            if not np.array_equal(out[::CHECK_EVERY].sum(1, dtype=np.float64), expected):
+                if count:
+                    pieces = products[:count, : len(out)]
+                    for piece, (start, stop) in zip(pieces, kernel.pieces[count]):
+                        np.matmul(seen[:, start:stop], kernel.matrix[start:stop], out=piece)
+                else:
+                    pieces = (seen.astype(np.float64) @ kernel.wide)[None]
+                expected = seen[::CHECK_PIXELS].astype(np.float64) @ kernel.sums
+            # A few pixels are looked at: arithmetic that is not exact goes wrong everywhere.
+            if not np.array_equal(pieces[:, ::CHECK_PIXELS].sum((0, 2), dtype=np.float64), expected):
                 raise ArithmeticFault("the outputs of a convolution do not add up")
-            out += bias
+            if rounding is None:
+                _add_up(pieces, bias, out)
+            else:
+                _add_up_rounded(pieces, bias, *rounding.numbers, out)
         return np.moveaxis(y, 3, 1)
 
-    def _kernel(self, weight: np.ndarray, wide: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The weights of the taps of a kernel that are not zero throughout, as a matrix (taps * inputs, outputs), where
-        these taps are (taps, 2), and the sums of the weights over the outputs.
-
-        Where float32 would need the product in parts, one in float64, which holds the whole sum, is as fast.
-        """
-        key = id(weight), wide
+    def _kernel(self, weight: np.ndarray) -> Kernel:
+        key = id(weight)
         if key not in self._kernels:
-            taps = taps_of(weight)
-            matrix, sums = kernel_matrix(weight, taps, np.float64 if wide else np.float32)
-            self._kernels[key] = matrix, taps, sums
+            self._kernels[key] = Kernel(weight)
             weakref.finalize(weight, self._kernels.pop, key, None)
         return self._kernels[key]
 
@@ -300,11 +423,55 @@ class ReferenceArithmetic(NumpyArithmetic):
                 y += np.einsum("oi,nirc->norc", weight[:, :, a, b].astype(np.int64), seen)
         return y
 
+    def rounded_convolution(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        offset: Sequence[int],
+        stride: int,
+        parts: Sequence[int],
+        shift: np.ndarray,
+        low: int,
+        high: int,
+    ) -> np.ndarray:
+        return self.requantise(self.convolution(x, weight, bias, offset, stride, parts), shift, low, high)
+
     def requantise(self, x: np.ndarray, shift: np.ndarray, low: int, high: int) -> np.ndarray:
         s = shift.astype(np.int64).reshape(-1, *[1] * (x.ndim - 2))
         right, left = np.maximum(s, 0), np.maximum(-s, 0)
         half = np.where(s > 0, 1 << np.maximum(s - 1, 0), 0)
         return np.clip(((x << left) + half) >> right, low, high)
+
+
+class Kernel:
+    """A kernel prepared for products.
+
+    matrix (taps * inputs, outputs), float32: the taps that are not zero throughout; taps (taps, 2): which they are;
+    sums: over the outputs. pieces[k]: begins and ends of the rows of k pieces; cuts, reaches: see ``_pieces_needed``.
+    """
+
+    def __init__(self, weight: np.ndarray) -> None:
+        self.taps = taps_of(weight)
+        self.matrix, self.sums = kernel_matrix(weight, self.taps, np.float32)
+        self._wide: np.ndarray | None = None
+        channels = weight.shape[1]
+        self.cuts = np.array([len(self.taps) * i // 4 for i in range(5)], np.int64)
+        rows = self.cuts * channels
+        self.pieces = {count: list(zip(rows[:: 4 // count], rows[4 // count :: 4 // count])) for count in (1, 2, 4)}
+        norms = [
+            float(np.sqrt(np.square(self.matrix[start:stop], dtype=np.float64).sum(0).max(initial=0)))
+            for count in (1, 2, 4)
+            for start, stop in self.pieces[count]
+        ]
+        self.reaches = np.array(norms, np.float64)
+
+    @property
+    def wide(self) -> np.ndarray:
+        """The matrix in float64; made where four pieces are too few."""
+        if self._wide is None:
+            self._wide = self.matrix.astype(np.float64)
+        return self._wide
 
 
 def taps_of(weight: np.ndarray) -> np.ndarray:

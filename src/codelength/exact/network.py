@@ -11,7 +11,16 @@ import numpy as np
 from codelength.errors import ProgramError, UnknownFeature
 from codelength.exact import arithmetic as executors
 from codelength.exact.arithmetic import NUMPY, REFERENCE, ArithmeticFault
-from codelength.exact.operations import FLOAT32_EXACT, OPERATIONS, Operation, Tensors, Type, require
+from codelength.exact.operations import (
+    FLOAT32_EXACT,
+    OPERATIONS,
+    Convolution,
+    Operation,
+    Requantise,
+    Tensors,
+    Type,
+    require,
+)
 
 MAX_OPERATIONS = 4096
 #: Numbers of one value, and of all values of a network while it is being validated, for one item.
@@ -96,15 +105,8 @@ class Network:
             return self._run(REFERENCE, inputs, types, tensors)
 
     def _run(self, arithmetic: Any, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors) -> np.ndarray:
-        last = self._last_uses()
-        values: list[Any] = [arithmetic.enter(inputs[name]) for name in self.inputs]
-        for k, operation in enumerate(self.operations):
-            position = len(self.inputs) + k
-            values.append(operation.run(arithmetic, values, tensors, types[position]))
-            for operand in operation.operands:
-                if last[operand] == position and operand != self.output:
-                    values[operand] = None
-        return arithmetic.leave(values[self.output])
+        values = [arithmetic.enter(inputs[name]) for name in self.inputs]
+        return self._evaluate(arithmetic, values, types, tensors, {self.output})[self.output]
 
     def all_values(self, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors) -> list[np.ndarray]:
         """Every value (n, *shape), inputs first, on numpy."""
@@ -146,18 +148,59 @@ class Network:
         depends: list[bool],
         kept: set[int],
     ) -> list[Any]:
-        last = self._last_uses()
         # A constant asks any operand for the number of items, so those that are not evaluated have that many.
+        absent = np.empty((n, 0))
         values: list[Any] = [
-            np.empty((n, 0)) if on_item else arithmetic.enter(np.asarray(inputs[name]).reshape(n, *kind.shape))
+            absent if on_item else arithmetic.enter(np.asarray(inputs[name]).reshape(n, *kind.shape))
             for name, kind, on_item in zip(self.inputs, types, depends)
         ]
-        for operation, kind, on_item in zip(self.operations, types[len(values) :], depends[len(values) :]):
-            values.append(np.empty((n, 0)) if on_item else operation.run(arithmetic, values, tensors, kind))
+        return self._evaluate(arithmetic, values, types, tensors, kept, [absent if d else None for d in depends])
+
+    def _evaluate(
+        self,
+        arithmetic: Any,
+        values: list[Any],
+        types: list[Type],
+        tensors: Tensors,
+        kept: set[int],
+        absent: list[Any] | None = None,
+    ) -> list[Any]:
+        """All values, given those of the inputs; None for those that are not kept. absent: what stands for each value
+        that is not to be evaluated, None for those that are."""
+        last, followers = self._last_uses(), self._followers(kept)
+        rounded: dict[int, Any] = {}
+        for operation in self.operations:
+            position = len(values)
+            if absent is not None and absent[position] is not None:
+                values.append(absent[position])
+            elif position in followers:
+                assert isinstance(operation, Convolution)
+                then = self.operations[followers[position] - len(self.inputs)]
+                assert isinstance(then, Requantise)
+                rounded[followers[position]] = operation.run_rounded(then, arithmetic, values, tensors, types[position])
+                values.append(None)
+            elif position in rounded:
+                values.append(rounded.pop(position))
+            else:
+                values.append(operation.run(arithmetic, values, tensors, types[position]))
             for operand in operation.operands:
-                if last[operand] == len(values) - 1 and operand not in kept:
+                if last[operand] == position and operand not in kept:
                     values[operand] = None
         return [arithmetic.leave(value) if v in kept else None for v, value in enumerate(values)]
+
+    def _followers(self, kept: set[int]) -> dict[int, int]:
+        """For convolutions whose result only a requantise uses, that requantise: both are done in one go."""
+        uses: dict[int, list[int]] = {}
+        for k, operation in enumerate(self.operations, start=len(self.inputs)):
+            for operand in operation.operands:
+                uses.setdefault(operand, []).append(k)
+        found = {}
+        for k, operation in enumerate(self.operations, start=len(self.inputs)):
+            users = [self.operations[user - len(self.inputs)] for user in uses.get(k, [])]
+            alone = isinstance(operation, Convolution) and len(users) == 1 and k not in kept
+            if alone and isinstance(users[0], Requantise):
+                found[k] = uses[k][0]
+        return found
 
     def _last_uses(self) -> list[int]:
         last = list(range(len(self.inputs) + len(self.operations)))

@@ -288,6 +288,13 @@ class Convolution(Operation):
             values[self.x], out.weight, tensors[self.bias], self.offset, self.stride, self.parts
         )
 
+    def run_rounded(self, then: Requantise, arithmetic: Any, values: list[Any], tensors: Tensors, out: Type) -> Any:
+        """What a requantise makes of the result, without the result."""
+        return arithmetic.rounded_convolution(
+            values[self.x], out.weight, tensors[self.bias], self.offset, self.stride, self.parts,
+            tensors[then.shift], then.low, then.high,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Requantise(Operation):

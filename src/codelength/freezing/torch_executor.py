@@ -85,6 +85,20 @@ class TorchArithmetic(NumpyArithmetic):
             raise ArithmeticFault("the outputs of a convolution do not add up")
         return y
 
+    def rounded_convolution(
+        self,
+        x: Any,
+        weight: np.ndarray,
+        bias: np.ndarray,
+        offset: Sequence[int],
+        stride: int,
+        parts: Sequence[int],
+        shift: np.ndarray,
+        low: int,
+        high: int,
+    ) -> Any:
+        return self.requantise(self.convolution(x, weight, bias, offset, stride, parts), shift, low, high)
+
     def _convolve(self, x: Tensor, w: Tensor, stride: int) -> Tensor:
         if self.device.type == "cpu":
             return F.conv2d(x, w, stride=stride)

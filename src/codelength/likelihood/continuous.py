@@ -30,7 +30,7 @@ ROWS_ON_DEVICES = 8192
 #: Chains of each item in the pilot run that finds the sizes of steps.
 PILOT_CHAINS = 4
 
-#: Temperatures over which acceptance is averaged for the figure of the worst.
+#: Neighbouring temperatures, at most, over which acceptance is averaged for the figure of the worst.
 ACCEPTANCE_WINDOW = 10
 
 
@@ -199,7 +199,7 @@ class _Annealed:
         }
         if len(self._acceptance):
             rates = self._acceptance / self._items
-            width = min(ACCEPTANCE_WINDOW, len(rates))
+            spans = np.array_split(rates, -(-len(rates) // ACCEPTANCE_WINDOW))
             figures["acceptance"] = float(rates.mean())
-            figures["acceptance_min"] = float(np.convolve(rates, np.full(width, 1 / width), "valid").min())
+            figures["acceptance_min"] = min(float(span.mean()) for span in spans)
         return figures

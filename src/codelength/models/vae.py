@@ -203,6 +203,8 @@ class VAE(nn.Module):
             else:
                 params = self.top().reshape(1, -1, 2)
             costs.append(spent[level] - self.latent.log_density(params, z.flatten(1)).sum(1))
+        if self.space.symbols == 2:
+            x = x.to(torch.int8)  # an eighth of what the copies move
         x = x.repeat(count, *[1] * (x.ndim - 1))
         return self._fit(x, (drawn[0], *given), background, generator), costs, entries
 
