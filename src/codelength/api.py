@@ -20,7 +20,6 @@ from codelength.archive.extract import Report
 from codelength.archive.layout import MAGIC as ARCHIVE_MAGIC
 from codelength.archive.reader import MEMORY as READER_MEMORY
 from codelength.archive.reader import Archive
-from codelength.archive.writer import MEMORY as WRITER_MEMORY
 from codelength.archive.writer import write_archive
 from codelength.data import DataSet, datasets, load_data
 from codelength.data.arrays import from_array
@@ -119,7 +118,7 @@ def compress(
         embed=embed_model,
         model_name=packaged_name(frozen, model),
         verify=verify,
-        max_memory=WRITER_MEMORY if max_memory is None else max_memory,
+        max_memory=max_memory,
         data_sha256=opened.sha256,
         progress=progress,
     )

@@ -294,6 +294,12 @@ def test_blocks_stay_below_the_memory_limit(tmp_path):
         assert archive.header.memory > 20_000 and len(archive.directory.blocks) == 1
 
 
+def test_memory_that_not_even_one_item_has_enough_of_is_an_error(tmp_path):
+    with pytest.raises(UsageError, match="more than the 100 that are allowed"):
+        write(tmp_path / "a", ArraySource(digits(4)), max_memory=100)
+    assert not list(tmp_path.iterdir())
+
+
 class DearStart(UniformModel):
     """Its blocks cost as much to start as 13 items of two bits an element do to code."""
 

@@ -57,7 +57,7 @@ def write_archive(
     embed: bool = True,
     model_name: str = "",
     verify: bool = True,
-    max_memory: int = MEMORY,
+    max_memory: int | None = None,
     data_sha256: str | None = None,
     progress: Callable[[int], None] | None = None,
     model_loader: ModelLoader = load_model,
@@ -68,15 +68,15 @@ def write_archive(
     the model has so many latents that starting a block of them would cost more than 0.4%.
     embed: put the model into the file; otherwise it is named by its SHA-256 and ``model_name``.
     verify: decode every block, and read the file back, before it gets its name.
-    max_memory: bytes that decoding may need; blocks are made smaller to stay under it.
+    max_memory: bytes that decoding may need; blocks are made smaller to stay under it, and where the model needs more
+    for one item alone, nothing is written. Where None, blocks are made for 256 MiB, and a large item may need more.
     data_sha256: 64 hexadecimal digits to record for the data; computed from it where None.
     progress: called with the number of items written since the last call.
 
     The same source, model and options give the same bytes.
 
-    Raises UsageError, DataError; ArchiveError if the file cannot be written; CorruptBlock if a block does
-    not decode
-    to what it was made from.
+    Raises UsageError, DataError; ArchiveError if the file cannot be written; CorruptBlock if a block does not decode to
+    what it was made from.
     """
     path = Path(path)
     if block_items is not None and block_items < 1:
@@ -177,7 +177,7 @@ class _Writer:
         *,
         block_items: int | None,
         block_bytes: int,
-        max_memory: int,
+        max_memory: int | None,
     ) -> None:
         self.file = file
         self.source = source
@@ -197,9 +197,10 @@ class _Writer:
         self.startup = 0.0
         self.data_digest = _DataDigest(len(self.owner) if source.kind == "folder" else None)
 
-    def _plan(self, item_class: ItemClass, block_items: int | None, block_bytes: int, max_memory: int) -> _Plan:
+    def _plan(self, item_class: ItemClass, block_items: int | None, block_bytes: int, max_memory: int | None) -> _Plan:
+        limit = MEMORY if max_memory is None else max_memory
         item_bytes = math.prod(item_class.shape) * item_class.dtype.itemsize
-        within_memory = max_memory // plain_block_memory(item_bytes)
+        within_memory = limit // plain_block_memory(item_bytes)
         plain = max(1, min(block_items or BLOCK_ITEMS, block_bytes // item_bytes, within_memory))
         memory = plain_block_memory(plain * item_bytes)
         stream = fit_stream(item_class.mode, item_class.dtype, item_class.shape, self.model.space, self.source.axes)
@@ -207,9 +208,15 @@ class _Writer:
         if stream is not None and block_items is None:
             count = max(plain, min(self._started(item_class, stream), block_bytes // item_bytes))
         if stream is not None:
-            while count > 1 and self._memory(stream, count) > max_memory:
+            while count > 1 and self._memory(stream, count) > limit:
                 count = -(-count // 2)
-            memory = max(memory, self._memory(stream, count))
+            needed = self._memory(stream, count)
+            if max_memory is not None and needed > max_memory:
+                raise UsageError(
+                    f"decoding one item of {' x '.join(map(str, item_class.shape))} with this model needs {needed:,} "
+                    f"bytes, more than the {max_memory:,} that are allowed; allow as many, or choose a smaller model"
+                )
+            memory = max(memory, needed)
         return _Plan(item_class, stream, count, plain, memory)
 
     def _started(self, item_class: ItemClass, stream: Stream) -> int:
