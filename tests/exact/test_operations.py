@@ -384,6 +384,62 @@ def test_the_bound_that_decides_on_pieces_holds_for_every_sum():
             assert sums.max(initial=0) <= 2**24
 
 
+def test_sums_of_very_many_squares_do_not_stand_still():
+    channels = 1 << 17
+    weight = np.ones((1, channels, 1, 1), np.int32)
+    weight[0, 0], bias = 4000, np.zeros(1, np.int32)
+    x = np.ones((1, channels, 1, 1), np.float32)
+    x[0, 0] = 4096
+    parts = tuple(range(96, channels, 4096))
+    right = REFERENCE.convolution(x.astype(np.int64), weight, bias, (0, 0), 1, parts)
+    assert np.array_equal(NUMPY.convolution(x, weight, bias, (0, 0), 1, parts), right)
+    pixels = np.moveaxis(x, 1, 3)
+    exact = np.square(pixels.astype(np.float64)).sum(3)
+    assert np.abs(arithmetic._squares(pixels) / exact - 1).max() < 2**-9
+    many = np.ones((1, 1, 1, 1 << 25), np.float32)
+    assert arithmetic._squares(many) == 1 << 25
+
+
+def test_a_rounded_sum_that_is_no_integer_is_caught(monkeypatch):
+    rng = np.random.default_rng(0)
+    weight, bias = rng.integers(1, 9, (4, 2, 2, 2)).astype(np.int32), np.zeros(4, np.int32)
+    x = rng.integers(0, 9, (2, 2, 3, 3)).astype(np.float32)
+    product = np.matmul
+
+    def wrong(a, b, out=None):
+        y = product(a, b, out=out)
+        if y.dtype == np.float32:
+            y.reshape(-1, 4)[1:] = np.nan  # the first pixel, which is checked, is right
+        return y
+
+    monkeypatch.setattr(np, "matmul", wrong)
+    with pytest.raises(ArithmeticFault, match="not an integer"):
+        NUMPY.rounded_convolution(x, weight, bias, (0, -1), 1, (), np.zeros(4, np.int32), 0, 9)
+
+
+@pytest.mark.parametrize("width", [28, 32, 64])
+def test_checked_pixels_are_not_all_of_a_dark_border(width):
+    rng = np.random.default_rng(0)
+    weight, bias = rng.integers(-99, 99, (4, 3, 3, 3)).astype(np.int32), np.zeros(4, np.int32)
+    x = np.zeros((2, 3, width, width), np.float32)
+    x[:, :, 4:-4, 4:-4] = rng.integers(0, 999, (2, 3, width - 8, width - 8))
+
+    class Coarse(NumpyArithmetic):
+        def _kernel(self, weight):
+            kernel = super()._kernel(weight)
+            kernel.matrix += np.float32(1)  # sums are of the right weights
+            return kernel
+
+    with pytest.raises(ArithmeticFault):
+        Coarse().convolution(x, weight, bias, (-1, -1), 1, ())
+
+
+def test_a_layer_without_outputs_is_refused():
+    built = network([LAYERS["linear"]], ("a",))
+    with pytest.raises(ProgramError, match="without outputs"):
+        built.infer({"a": Type((5,), 0, 9)}, {"w": np.zeros((0, 5), np.int32), "b": np.zeros(0, np.int32)})
+
+
 def test_a_convolution_and_its_requantise_are_done_at_once_unless_others_use_it(monkeypatch):
     rng = np.random.default_rng(1)
     tensors = {

@@ -20,7 +20,7 @@ class Bernoulli:
         """params (..., 1), x (...) of zeros and ones -> nats (...)."""
         # One pass each for bounds, sign and logarithm, forward and backward: half the time of a cross-entropy.
         logit = functional.hardtanh(params[..., 0], -LIMIT, LIMIT)
-        return functional.logsigmoid(logit * (2 * x - 1).to(logit.dtype))
+        return functional.logsigmoid(logit * (2 * x.to(logit.dtype) - 1))
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """params (..., 1) -> draws (...), int64."""

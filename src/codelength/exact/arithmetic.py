@@ -59,6 +59,8 @@ def _unfold(x, rows, columns, stride, places, first, out):
 
 #: Of a norm times a norm, squared: 2^48, less what rounding may hide in sums of squares in float32.
 SQUARED_LIMIT = float(FLOAT32_EXACT) ** 2 * (1 - 2**-8)
+#: So many are added with an error of at most 2^-9 of their sum, in whatever order.
+MOST_SQUARES = 1 << 15
 
 
 @kernel
@@ -118,22 +120,36 @@ def _add_up(pieces, bias, out):
 def _add_up_rounded(pieces, bias, scale, half, low, high, out):
     """The same, times scale, rounded and clamped as by ``_requantise``.
 
-    bias, scale and half are of the type that holds the sums exactly.
+    bias, scale and half are of the type that holds the sums exactly. Returns whether every sum was an integer.
     """
+    whole = True
     for i in range(out.shape[0]):
         if pieces.shape[0] == 1:
             for c in range(out.shape[1]):
                 v = pieces[0, i, c] + bias[c]
+                whole &= v == np.floor(v)
                 out[i, c] = min(max(np.floor(v * scale[c] + half[c]), low), high)
         elif pieces.shape[0] == 2:
             for c in range(out.shape[1]):
                 v = np.float64(pieces[0, i, c]) + pieces[1, i, c] + bias[c]
+                whole &= v == np.floor(v)
                 out[i, c] = min(max(np.floor(v * scale[c] + half[c]), low), high)
         else:
             for c in range(out.shape[1]):
                 left = np.float64(pieces[0, i, c]) + pieces[1, i, c]
                 v = left + (np.float64(pieces[2, i, c]) + pieces[3, i, c]) + bias[c]
+                whole &= v == np.floor(v)
                 out[i, c] = min(max(np.floor(v * scale[c] + half[c]), low), high)
+    return whole
+
+
+def _squares(pixels: np.ndarray) -> np.ndarray:
+    """The sums of the squares of each pixel's channels, (n, height, width), within what ``SQUARED_LIMIT`` allows for.
+
+    In float32 a sum of very many squares can stand still.
+    """
+    kind = np.float32 if pixels.shape[3] <= MOST_SQUARES else np.float64
+    return np.einsum("nrcx,nrcx->nrc", pixels, pixels, dtype=kind)
 
 
 class Rounding:
@@ -154,9 +170,10 @@ class Rounding:
 
 
 STAIRS = 4
-#: Of the items of a linear layer, and of the pixels of a convolution, one in so many is checked.
+#: Of the items of a linear layer, and of the pixels of a convolution, one in so many is checked. Images are often a
+#: power of two wide, and pixels of one column would not do.
 CHECK_EVERY = 8
-CHECK_PIXELS = 32
+CHECK_PIXELS = 31
 #: Bytes that a convolution lays out at a time for its matrix product; they should stay in a processor's cache.
 UNFOLDED = 1 << 19
 
@@ -286,12 +303,11 @@ class NumpyArithmetic:
         places = kernel.taps + np.asarray(offset)
         pixels = np.ascontiguousarray(np.moveaxis(x, 1, 3), np.float32)
         plain = stride == 1 and np.array_equal(places, [[0, 0]])
-        squares = np.einsum("nrcx,nrcx->nrc", pixels, pixels) if parts else None
+        squares = _squares(pixels) if parts else None
         y = np.empty((n, rows, columns, outputs), np.float64 if parts and rounding is None else np.float32)
         flat, bias = y.reshape(-1, outputs), bias.astype(np.float64 if parts else np.float32)
         width = len(kernel.matrix)
-        step = max(CHECK_PIXELS, UNFOLDED // (4 * max(1, width, outputs)) // CHECK_PIXELS * CHECK_PIXELS)
-        step = min(step, len(flat))
+        step = min(max(1, UNFOLDED // (4 * max(1, width, outputs))), len(flat))
         room = np.empty((0 if plain else step, width), np.float32)
         products = np.empty((4 if parts else 1, step, outputs), np.float32)
         for first in range(0, len(flat), step or 1):
@@ -319,8 +335,8 @@ class NumpyArithmetic:
                 raise ArithmeticFault("the outputs of a convolution do not add up")
             if rounding is None:
                 _add_up(pieces, bias, out)
-            else:
-                _add_up_rounded(pieces, bias, *rounding.numbers, out)
+            elif not _add_up_rounded(pieces, bias, *rounding.numbers, out):
+                raise ArithmeticFault("a layer gave a value that is not an integer")
         return np.moveaxis(y, 3, 1)
 
     def _kernel(self, weight: np.ndarray) -> Kernel:

@@ -142,6 +142,7 @@ def accumulate_bounds(
     with zero included; both must be exactly representable in float32 for each part and, for the sum of the parts
     and the bias, in float32 where there is one part and in float64 where there are more.
     """
+    require(len(weight) >= 1, "a layer without outputs")
     # In pieces, because the temporary arrays are wider than the weights.
     step = max(1, _BOUND_VALUES // max(1, math.prod(weight.shape[1:])))
     if len(weight) > step:
