@@ -69,6 +69,16 @@ def test_evaluate_against_another_model(
     assert (itself["difference"], itself["difference_se"], itself["wins"]) == (0.0, 0.0, 0.0)
 
 
+def test_data_of_fewer_symbols_than_the_model_has_is_pointed_out(
+    pairs_file: Path, pair_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "bits.npy", np.zeros((2, 28, 28), np.uint8))
+    run("evaluate", "vae-mnist", "--data", tmp_path / "bits.npy", "--quiet")
+    assert "has 2 symbols, vae-mnist models 256" in capsys.readouterr().err
+    run("evaluate", pairs_file, "--data", pair_data, "--quiet")
+    assert "symbols" not in capsys.readouterr().err
+
+
 def test_json_on_standard_output_stands_alone(
     pairs_file: Path, pair_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,6 +109,11 @@ def evaluate(
 
     def one(name: str) -> tuple[FrozenModel, Estimate]:
         frozen = api.load(name)
+        if loaded.space is not None and loaded.space.symbols < frozen.space.symbols:
+            warn(
+                f"{data} has {loaded.space.symbols} symbols, {name} models {frozen.space.symbols}: the items are taken "
+                f"for values 0 to {loaded.space.symbols - 1} of these"
+            )
         if memory is not None and arithmetic != "float" and loaded.items is not None:
             size = loaded.items.shape[1:]
             need = frozen.memory_bytes(1, size) if frozen.space.admits(size) else 0
