@@ -262,40 +262,15 @@ class NumpyArithmetic:
         offset: Sequence[int],
         stride: int,
         parts: Sequence[int],
-    ) -> np.ndarray:
-        return self._convolution(x, weight, bias, offset, stride, parts, None)
-
-    def rounded_convolution(
-        self,
-        x: np.ndarray,
-        weight: np.ndarray,
-        bias: np.ndarray,
-        offset: Sequence[int],
-        stride: int,
-        parts: Sequence[int],
-        shift: np.ndarray,
-        low: int,
-        high: int,
-    ) -> np.ndarray:
-        """A convolution and the requantise that follows it."""
-        rounding = Rounding(shift, low, high, np.float64 if parts else np.float32)
-        return self._convolution(x, weight, bias, offset, stride, parts, rounding)
-
-    def _convolution(
-        self,
-        x: np.ndarray,
-        weight: np.ndarray,
-        bias: np.ndarray,
-        offset: Sequence[int],
-        stride: int,
-        parts: Sequence[int],
-        rounding: Rounding | None,
+        rounding: tuple[np.ndarray, int, int] | None = None,
     ) -> np.ndarray:
         """Pixels lie channels last in memory, so that each tap of a kernel copies runs of channels, one matrix product
         serves all pixels, and its result lies channels last again.
 
         A program states parts for the largest inputs that could be. The inputs at hand are smaller, and one product in
         float32 for all parts mostly holds their sums; where that is not certain, two or four are added in float64.
+
+        rounding: shift, low and high of the requantise that follows, to be done as well.
         """
         n, (outputs, channels) = len(x), weight.shape[:2]
         rows, columns = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
@@ -306,6 +281,7 @@ class NumpyArithmetic:
         squares = _squares(pixels) if parts else None
         y = np.empty((n, rows, columns, outputs), np.float64 if parts and rounding is None else np.float32)
         flat, bias = y.reshape(-1, outputs), bias.astype(np.float64 if parts else np.float32)
+        rounded = None if rounding is None else Rounding(*rounding, bias.dtype.type).numbers
         width = len(kernel.matrix)
         step = min(max(1, UNFOLDED // (4 * max(1, width, outputs))), len(flat))
         room = np.empty((0 if plain else step, width), np.float32)
@@ -333,9 +309,9 @@ class NumpyArithmetic:
             # A few pixels are looked at: arithmetic that is not exact goes wrong everywhere.
             if not np.array_equal(pieces[:, ::CHECK_PIXELS].sum((0, 2), dtype=np.float64), expected):
                 raise ArithmeticFault("the outputs of a convolution do not add up")
-            if rounding is None:
+            if rounded is None:
                 _add_up(pieces, bias, out)
-            elif not _add_up_rounded(pieces, bias, *rounding.numbers, out):
+            elif not _add_up_rounded(pieces, bias, *rounded, out):
                 raise ArithmeticFault("a layer gave a value that is not an integer")
         return np.moveaxis(y, 3, 1)
 
@@ -428,6 +404,7 @@ class ReferenceArithmetic(NumpyArithmetic):
         offset: Sequence[int],
         stride: int,
         parts: Sequence[int],
+        rounding: tuple[np.ndarray, int, int] | None = None,
     ) -> np.ndarray:
         n, _, height, width = x.shape
         rows, columns = -(-height // stride), -(-width // stride)
@@ -437,21 +414,7 @@ class ReferenceArithmetic(NumpyArithmetic):
             for b in range(weight.shape[3]):
                 seen = padded[:, :, a : a + rows * stride : stride, b : b + columns * stride : stride]
                 y += np.einsum("oi,nirc->norc", weight[:, :, a, b].astype(np.int64), seen)
-        return y
-
-    def rounded_convolution(
-        self,
-        x: np.ndarray,
-        weight: np.ndarray,
-        bias: np.ndarray,
-        offset: Sequence[int],
-        stride: int,
-        parts: Sequence[int],
-        shift: np.ndarray,
-        low: int,
-        high: int,
-    ) -> np.ndarray:
-        return self.requantise(self.convolution(x, weight, bias, offset, stride, parts), shift, low, high)
+        return y if rounding is None else self.requantise(y, *rounding)
 
     def requantise(self, x: np.ndarray, shift: np.ndarray, low: int, high: int) -> np.ndarray:
         s = shift.astype(np.int64).reshape(-1, *[1] * (x.ndim - 2))

@@ -177,7 +177,7 @@ class Network:
                 assert isinstance(operation, Convolution)
                 then = self.operations[followers[position] - len(self.inputs)]
                 assert isinstance(then, Requantise)
-                rounded[followers[position]] = operation.run_rounded(then, arithmetic, values, tensors, types[position])
+                rounded[followers[position]] = operation.run(arithmetic, values, tensors, types[position], then)
                 values.append(None)
             elif position in rounded:
                 values.append(rounded.pop(position))

@@ -284,17 +284,14 @@ class Convolution(Operation):
     def work(self, out: Type, tensors: Tensors) -> int:
         return math.prod(out.shape) + tensors[self.weight].size * math.prod(out.shape[1:])
 
-    def run(self, arithmetic: Any, values: list[Any], tensors: Tensors, out: Type) -> Any:
+    def run(
+        self, arithmetic: Any, values: list[Any], tensors: Tensors, out: Type, then: Requantise | None = None
+    ) -> Any:
+        """then: a requantise of the result that is to be done at once."""
+        rounding = None if then is None else (tensors[then.shift], then.low, then.high)
         return arithmetic.convolution(
-            values[self.x], out.weight, tensors[self.bias], self.offset, self.stride, self.parts
+            values[self.x], out.weight, tensors[self.bias], self.offset, self.stride, self.parts, rounding
         )
-
-    def run_rounded(self, then: Requantise, arithmetic: Any, values: list[Any], tensors: Tensors, out: Type) -> Any:
-        """What a requantise makes of the result, without the result."""
-        return arithmetic.rounded_convolution(
-            values[self.x], out.weight, tensors[self.bias], self.offset, self.stride, self.parts,
-            tensors[then.shift], then.low, then.high,
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ class TorchArithmetic(NumpyArithmetic):
         offset: Sequence[int],
         stride: int,
         parts: Sequence[int],
+        rounding: tuple[np.ndarray, int, int] | None = None,
     ) -> Any:
         w = self.prepare(weight)
         rows, columns = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
@@ -83,21 +84,7 @@ class TorchArithmetic(NumpyArithmetic):
         expected = total[:, 0, :rows, :columns] + float(bias.sum(dtype=np.int64))
         if not torch.equal(y[::CHECK_EVERY].sum(1, dtype=torch.float64), expected):
             raise ArithmeticFault("the outputs of a convolution do not add up")
-        return y
-
-    def rounded_convolution(
-        self,
-        x: Any,
-        weight: np.ndarray,
-        bias: np.ndarray,
-        offset: Sequence[int],
-        stride: int,
-        parts: Sequence[int],
-        shift: np.ndarray,
-        low: int,
-        high: int,
-    ) -> Any:
-        return self.requantise(self.convolution(x, weight, bias, offset, stride, parts), shift, low, high)
+        return y if rounding is None else self.requantise(y, *rounding)
 
     def _convolve(self, x: Tensor, w: Tensor, stride: int) -> Tensor:
         if self.device.type == "cpu":
