@@ -168,19 +168,14 @@ class Network:
         """All values, given those of the inputs; None for those that are not kept. absent: what stands for each value
         that is not to be evaluated, None for those that are."""
         last, followers = self._last_uses(), self._followers(kept)
-        rounded: dict[int, Any] = {}
         for operation in self.operations:
             position = len(values)
             if absent is not None and absent[position] is not None:
                 values.append(absent[position])
-            elif position in followers:
-                assert isinstance(operation, Convolution)
-                then = self.operations[followers[position] - len(self.inputs)]
-                assert isinstance(then, Requantise)
-                rounded[followers[position]] = operation.run(arithmetic, values, tensors, types[position], then)
-                values.append(None)
-            elif position in rounded:
-                values.append(rounded.pop(position))
+            elif isinstance(operation, Convolution):
+                values.append(operation.run(arithmetic, values, tensors, types[position], followers.get(position)))
+            elif isinstance(operation, Requantise) and operation.x in followers:
+                values.append(values[operation.x])  # rounded already
             else:
                 values.append(operation.run(arithmetic, values, tensors, types[position]))
             for operand in operation.operands:
@@ -188,18 +183,17 @@ class Network:
                     values[operand] = None
         return [arithmetic.leave(value) if v in kept else None for v, value in enumerate(values)]
 
-    def _followers(self, kept: set[int]) -> dict[int, int]:
+    def _followers(self, kept: set[int]) -> dict[int, Requantise]:
         """For convolutions whose result only a requantise uses, that requantise: both are done in one go."""
-        uses: dict[int, list[int]] = {}
-        for k, operation in enumerate(self.operations, start=len(self.inputs)):
+        users: dict[int, list[Operation]] = {}
+        for operation in self.operations:
             for operand in operation.operands:
-                uses.setdefault(operand, []).append(k)
+                users.setdefault(operand, []).append(operation)
         found = {}
         for k, operation in enumerate(self.operations, start=len(self.inputs)):
-            users = [self.operations[user - len(self.inputs)] for user in uses.get(k, [])]
-            alone = isinstance(operation, Convolution) and len(users) == 1 and k not in kept
-            if alone and isinstance(users[0], Requantise):
-                found[k] = uses[k][0]
+            match users.get(k):
+                case [Requantise() as then] if isinstance(operation, Convolution) and k not in kept:
+                    found[k] = then
         return found
 
     def _last_uses(self) -> list[int]:
