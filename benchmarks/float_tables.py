@@ -90,7 +90,7 @@ def evaluate(folder: Path, configuration: Configuration) -> None:
     layers = [np.load(folder / f"{k}.npz") for k in range(3)]
     weights = [(layer["weight"], layer["bias"]) for layer in layers]
     if configuration.library == "torch":
-        executors.use(TorchArithmetic("cpu"))
+        executors.choose(TorchArithmetic("cpu"))
     parts: list[list[np.ndarray]] = [[], []]
     if not configuration.onednn:
         warnings.simplefilter("ignore")  # torch warns of the settings of other devices

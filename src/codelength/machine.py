@@ -80,15 +80,20 @@ def check_memory_limit(count: int | None) -> None:
 
 
 def use_device(name: str) -> None:
-    """Run frozen networks on a device of torch; on the CPU they need no torch. Raises UsageError if it is not there."""
+    """Run frozen networks on a device of torch for the rest of this context (``codelength.exact.arithmetic``); on the
+    CPU they need no torch.
+
+    A command is a context of its own. Raises UsageError if the device is not there.
+    """
     if name == "cpu":
         return
     import torch
 
-    from codelength.freezing.torch_executor import register
+    from codelength.exact import arithmetic as executors
+    from codelength.freezing.torch_executor import TorchArithmetic
 
     try:
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"cannot use the device {name!r}: {str(error).splitlines()[0]}") from None
-    register(name)
+    executors.choose(TorchArithmetic(name))

@@ -150,11 +150,8 @@ def test_a_process_apart_evaluates_the_network_that_it_was_given(tmp_path, libra
     frozen.save(tmp_path / "model.clm")
     for k, layer in enumerate(m for m in network.dense() if isinstance(m, torch.nn.Linear)):
         np.savez(tmp_path / f"{k}.npz", weight=layer.weight.numpy(), bias=layer.bias.numpy())
-    before = executors.current()
-    try:
+    with executors.using(executors.current()):  # the process that it is written for may keep what it chooses
         float_tables.evaluate(tmp_path, float_tables.Configuration("", batch=3, library=library))
-    finally:
-        executors.use(before)
     shares = torch.sigmoid(network.dense()(torch.from_numpy(items).float())).detach().numpy()
     assert np.abs(np.load(tmp_path / "float.npy") / 65536 - shares).max() < 1e-4
     ones = np.load(tmp_path / "frozen.npy")

@@ -137,13 +137,10 @@ def test_executors_agree_to_the_bit(name, trained):
     items = frozen.sample(20, seed=4, shape=shape)
     sizes, words = frozen.encode_block(items)
     for other in (TorchArithmetic(), executors.REFERENCE):
-        before = executors.use(other)
-        try:
+        with executors.using(other):
             again_sizes, again = frozen.encode_block(items)
             assert again_sizes == sizes and np.array_equal(again, words)
             np.testing.assert_array_equal(frozen.decode_block(words, sizes, shape), items)
-        finally:
-            executors.use(before)
     assert frozen.verify_block(words, sizes, items)
 
 

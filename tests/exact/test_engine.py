@@ -50,12 +50,9 @@ def test_advancing_equals_a_whole_pass_for_every_step_and_the_parallel_pass(froz
     items = law.conditional.advance(quick, count, context)
     assert np.array_equal(items, law.conditional.advance_naively(slow, count, context))
     assert quick.bits() == slow.bits() and np.array_equal(quick.state, slow.state)
-    before = executors.use(executors.REFERENCE)
-    try:
+    with executors.using(executors.REFERENCE):
         slow = Stack.seeded(seed, lanes)
         assert np.array_equal(items, law.conditional.advance(slow, count, context))
-    finally:
-        executors.use(before)
     law.push(quick, items, context)
     assert np.array_equal(quick.state, Stack.seeded(seed, lanes).state)
 

@@ -32,13 +32,13 @@ def main() -> None:
     if executor == "torch":
         import torch
 
-        from codelength.freezing.torch_executor import register
+        from codelength.freezing.torch_executor import TorchArithmetic
 
         if "no-onednn" in switches:
             torch.backends.mkldnn.enabled = False
-        register()
+        executors.choose(TorchArithmetic())
     elif executor == "reference":
-        executors.use(executors.REFERENCE)
+        executors.choose(executors.REFERENCE)
     with Archive.open(Path(archive)) as opened:
         decoded = opened.read()
     model = FrozenModel.from_bytes(Path(model_path).read_bytes())

@@ -54,11 +54,8 @@ def test_every_executor_completes_alike(kind: str) -> None:
     item = frozen.sample(1, seed=3, shape=shape)[0]
     mask = np.random.default_rng(0).random(shape) < 0.4
     fast = complete(frozen, item, mask, 5, seed=1, draws=3)
-    before = executors.use(executors.REFERENCE)
-    try:
+    with executors.using(executors.REFERENCE):
         slow = complete(frozen, item, mask, 5, seed=1, draws=3)
-    finally:
-        executors.use(before)
     assert np.array_equal(fast, slow)
     assert (fast[:, mask] == item[mask]).all()
 

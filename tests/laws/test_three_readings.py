@@ -120,12 +120,9 @@ def test_blocks_have_the_same_words_on_every_executor():
         frozen = model(kind, 3)
         items = frozen.sample(5, seed=1, shape=an_item_shape(frozen, np.random.default_rng(1)))
         sizes, words = frozen.encode_block(items)
-        before = executors.use(executors.REFERENCE)
-        try:
+        with executors.using(executors.REFERENCE):
             again, others = frozen.encode_block(items)
             decoded = frozen.decode_block(words, sizes, items.shape[1:])
-        finally:
-            executors.use(before)
         assert again == sizes and np.array_equal(words, others), kind
         assert np.array_equal(decoded, items), kind
 
@@ -143,11 +140,8 @@ def test_the_mean_of_samples_is_that_of_the_probabilities():
 def test_samples_are_the_same_for_any_executor_and_empty_ones_are_empty():
     frozen = model("colour", 2)
     items = frozen.sample(3, seed=11, shape=(2, 3, 3))
-    before = executors.use(executors.REFERENCE)
-    try:
+    with executors.using(executors.REFERENCE):
         assert np.array_equal(frozen.sample(3, seed=11, shape=(2, 3, 3)), items)
-    finally:
-        executors.use(before)
     assert frozen.sample(0, shape=(2, 3, 3)).shape == (0, 2, 3, 3)
     assert frozen.code_length_bits(items[:0]).shape == (0,)
     assert frozen.encode_block(items[:0])[0] == []

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import lzma
-import warnings
 
 import numpy as np
 
@@ -120,7 +119,7 @@ def _encode_sheet(items: np.ndarray) -> bytes | None:
 
 def _decode_sheet(stored: bytes, shape: tuple[int, ...]) -> np.ndarray:
     try:
-        from PIL import Image, features
+        from PIL import WebPImagePlugin, features
     except ImportError:
         features = None  # type: ignore[assignment]
     if features is None or not features.check("webp"):
@@ -132,15 +131,14 @@ def _decode_sheet(stored: bytes, shape: tuple[int, ...]) -> np.ndarray:
     rows, columns = _sheet_rows(shape), _sheet_columns(shape)
     mode = "RGBA" if channels == 4 else "RGB"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # sheets are large on purpose; their size has been checked
-            with Image.open(io.BytesIO(stored), formats=["WEBP"]) as image:
-                if image.size != (columns * width, rows * height) or getattr(image, "n_frames", 1) != 1:
-                    raise ValueError(f"a WebP sheet of size {image.size}, not {(columns * width, rows * height)}")
-                # A file with alpha where every pixel is opaque may be reported as RGB, and the other way
-                # round.
-                pixels = np.asarray(image.convert(mode))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        # Not by Image.open, which warns of large images, or refuses them, as the process at large has it set: sheets
+        # are large on purpose, and their size is checked here.
+        with WebPImagePlugin.WebPImageFile(io.BytesIO(stored)) as image:
+            if image.size != (columns * width, rows * height) or getattr(image, "n_frames", 1) != 1:
+                raise ValueError(f"a WebP sheet of size {image.size}, not {(columns * width, rows * height)}")
+            # A file with alpha where every pixel is opaque may be reported as RGB, and the other way round.
+            pixels = np.asarray(image.convert(mode))
+    except (OSError, SyntaxError) as error:
         raise ValueError(f"a WebP sheet that cannot be read ({error})") from None
     pixels = pixels[:, :, :channels].reshape(rows, height, columns, width, channels).transpose(2, 0, 1, 3, 4)
     return np.ascontiguousarray(pixels.reshape(columns * rows, height, width, channels)[:n].reshape(shape))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import os
 import re
@@ -42,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         command = typer.main.get_command(app)
         # Not command.main(), which has its own ideas about interrupts and closed pipes.
-        with command.make_context("codelength", list(arguments)) as context:
-            command.invoke(context)
+        # In a context of its own, so that what the command chooses for itself (a device) ends with it.
+        contextvars.copy_context().run(_invoke, command, arguments)
         sys.stdout.flush()
         return 0
     except BaseException as error:
@@ -51,6 +52,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sentence:
             _say(sentence)
         return status
+
+
+def _invoke(command: Any, arguments: list[str]) -> None:
+    with command.make_context("codelength", list(arguments)) as context:
+        command.invoke(context)
 
 
 def explain(error: BaseException) -> tuple[int, str]:

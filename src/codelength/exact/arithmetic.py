@@ -2,14 +2,19 @@
 
 ``NumpyArithmetic`` carries integers in float32, which is exact while every partial sum stays within 2^24 (the
 validator has proved it), and in float64 beyond. ``ReferenceArithmetic`` is plain int64. A third executor on torch
-lives in ``freezing`` and registers itself here. All give identical results, so an archive written by one is read by
-any other.
+lives in ``freezing``. All give identical results, so an archive written by one is read by any other.
+
+Which one is used belongs to the context (``contextvars``) that asks, not to the process: threads neither see nor
+disturb each other's choice, each starts with numpy, and work that is handed to threads of one's own goes on with the
+caller's choice if it is run in a copy of the caller's context.
 """
 
 from __future__ import annotations
 
+import contextlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -488,15 +493,24 @@ def is_wide(largest: int) -> bool:
 
 REFERENCE = ReferenceArithmetic()
 NUMPY = NumpyArithmetic()
-_current: NumpyArithmetic = NUMPY
-
-
-def use(arithmetic: Any) -> Any:
-    """Make ``arithmetic`` the executor of all frozen networks in this process; returns the one before."""
-    global _current
-    before, _current = _current, arithmetic
-    return before
+_executor: ContextVar[NumpyArithmetic] = ContextVar("executor", default=NUMPY)
 
 
 def current() -> Any:
-    return _current
+    """The executor of frozen networks in this context: numpy where none was chosen."""
+    return _executor.get()
+
+
+def choose(arithmetic: NumpyArithmetic) -> None:
+    """Make ``arithmetic`` the executor of frozen networks for the rest of this context."""
+    _executor.set(arithmetic)
+
+
+@contextlib.contextmanager
+def using(arithmetic: NumpyArithmetic) -> Iterator[None]:
+    """Use ``arithmetic`` as the executor of frozen networks within the ``with`` statement, in this context only."""
+    token = _executor.set(arithmetic)
+    try:
+        yield
+    finally:
+        _executor.reset(token)

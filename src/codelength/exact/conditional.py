@@ -218,8 +218,9 @@ class SequentialConditional(FrozenConditional):
             self.steps = len(network.operations) * math.prod(probe)
 
     def types_for(self, shape: tuple[int, ...]) -> list[Type]:
-        if shape in self._types:
-            return self._types[shape]
+        known = self._types.get(shape)  # another thread may clear them at any time
+        if known is not None:
+            return known
         schedule = self.schedule
         own = {**self.context_types, "x": schedule.input_type(shape, self.leaf.symbols, self.tensors)}
         types = self.network.infer(own, self.tensors)

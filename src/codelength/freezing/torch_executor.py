@@ -9,6 +9,7 @@ convolution is unfold and a matrix product). Each layer's outputs are checked ag
 from __future__ import annotations
 
 import contextlib
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codelength.exact import arithmetic as executors
 from codelength.exact.arithmetic import CHECK_EVERY, ArithmeticFault, NumpyArithmetic
 
 
@@ -152,23 +152,46 @@ def _pad(x: Tensor, size: Sequence[int], offset: Sequence[int], stride: int) -> 
     return F.pad(x, pads)[:, :, max(offset[0], 0) :, max(offset[1], 0) :]
 
 
+class _ExactProducts:
+    """Switches off what makes products of integers inexact while anybody needs it: TF32, reduced precision, Winograd.
+
+    These switches of torch belong to the process. So the first thread that comes sets them, and the last that goes
+    puts them back as they were: no thread loses what it relies upon, and none leaves its own setting behind.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before: tuple[Any, ...] = ()
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+                torch.set_float32_matmul_precision("highest")
+                torch.backends.cudnn.allow_tf32 = False
+                self._before += torch.backends.nnpack.set_flags(False)
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                precision, tf32, nnpack = self._before
+                torch.set_float32_matmul_precision(precision)
+                torch.backends.cudnn.allow_tf32 = tf32
+                torch.backends.nnpack.set_flags(nnpack)
+
+
+_EXACT = _ExactProducts()
+
+
 @contextlib.contextmanager
 def exact_products() -> Iterator[None]:
-    """Switch off what makes products of integers inexact: TF32, reduced precision, Winograd."""
-    before = torch.get_float32_matmul_precision()
-    allow = torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
+    """Products of integers are exact within: no TF32, no reduced precision, no Winograd, in any thread."""
+    _EXACT.enter()
     try:
-        with torch.no_grad(), torch.backends.nnpack.flags(enabled=False):
+        with torch.no_grad():
             yield
     finally:
-        torch.set_float32_matmul_precision(before)
-        torch.backends.cudnn.allow_tf32 = allow
-
-
-def register(device: str = "cpu") -> TorchArithmetic:
-    """Make torch the executor of frozen networks in this process."""
-    arithmetic = TorchArithmetic(device)
-    executors.use(arithmetic)
-    return arithmetic
+        _EXACT.leave()

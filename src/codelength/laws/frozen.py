@@ -117,11 +117,8 @@ class FrozenModel:
         if mine == golden:
             return
         if self._work * math.prod(mine["shape"]) <= MAX_SECOND_THOUGHT:
-            before = executors.use(executors.REFERENCE)
-            try:
+            with executors.using(executors.REFERENCE):
                 right = self._golden() == golden
-            finally:
-                executors.use(before)
             require(not right, "this machine's fast arithmetic does not reproduce the model's golden vector")
         require(False, "its golden vector is not what its program gives")
 
@@ -323,11 +320,8 @@ class FrozenModel:
         some = items[[0, len(items) - 1]]
         context = {"shape": items.shape[1:]}
         fast = self.law.lengths(some, context)
-        before = executors.use(executors.REFERENCE)
-        try:
+        with executors.using(executors.REFERENCE):
             slow = self.law.lengths(some, context)
-        finally:
-            executors.use(before)
         return bool(np.array_equal(fast, slow))
 
     def startup_bits(self, items: np.ndarray) -> float:
