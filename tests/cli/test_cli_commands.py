@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import codelength
 from codelength.cli import main
+from codelength.cli.app import app
+from codelength.cli.examples import EXAMPLES
 from codelength.laws.frozen import FrozenModel
 
 EVALUATE_KEYS = {
@@ -190,15 +195,53 @@ def test_listings(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
-    run("--version")
-    assert capsys.readouterr().out.strip() == codelength.__version__
-    run()
-    overview = capsys.readouterr().out
-    for command in ("evaluate", "sample", "compress", "decompress", "inspect", "verify"):
-        assert f"\n  {command} " in overview
-        run(command, "--help")
-        text = capsys.readouterr().out
-        assert "--device" in text and "--jobs" in text and "--max-memory" in text and "--quiet" in text
+    for option in ("--version", "-V"):
+        run(option)
+        assert capsys.readouterr().out.strip() == codelength.__version__
+    for arguments in ((), ("--help",), ("-h",)):
+        run(*arguments)
+        overview = capsys.readouterr().out
+        assert all(f"\n  {command} " in overview for command in EXAMPLES)
+
+
+@pytest.mark.parametrize("command", sorted(typer.main.get_command(app).commands))  # type: ignore[attr-defined]
+def test_every_help_has_common_options_and_examples_that_parse(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(command, "--help")
+    text = capsys.readouterr().out
+    run(command, "-h")
+    assert capsys.readouterr().out == text
+    assert all(option in text for option in ("--device", "--jobs", "--max-memory", "-q, --quiet", "-h, --help"))
+    assert 2 <= len(EXAMPLES[command]) <= 4
+    group = typer.main.get_command(app)
+    for line in EXAMPLES[command]:
+        assert f"    {line}\n" in text + "\n"
+        program, name, *arguments = shlex.split(line)
+        assert (program, name) == ("codelength", command)
+        with group.make_context("codelength", [], resilient_parsing=True) as above:
+            found = group.get_command(above, name)  # type: ignore[attr-defined]
+            found.make_context(name, arguments, parent=above).close()  # raises where an option or value is wrong
+
+
+def test_examples_name_what_there_is() -> None:
+    known = {*codelength.packaged_models(), *(entry.name for entry in codelength.datasets())}
+    recipes = {path.stem for path in (Path(codelength.__file__).parent / "recipes").glob("*.toml")}
+    for lines in EXAMPLES.values():
+        for line in lines:
+            for word in map(str, shlex.split(line)[2:]):
+                name = re.split(r"[:\[]", word)[0]
+                if re.fullmatch(r"(\w+-)+\w+", name) and "out" not in name:
+                    assert name in known | recipes, line
+
+
+def test_places_to_write_may_be_options(pairs_file: Path, pair_data: Path, tmp_path: Path) -> None:
+    run("compress", pair_data, "-o", tmp_path / "a.clen", "--model", pairs_file, "-q")
+    run("decompress", tmp_path / "a.clen", "-o", tmp_path / "back.npy", "-q")
+    run("decompress", tmp_path / "a.clen", "--out", tmp_path / "back.npy", "-q", "-f")
+    assert (tmp_path / "back.npy").read_bytes() == pair_data.read_bytes()
+    run("sample", pairs_file, "--count", 2, "-o", tmp_path / "s.npy", "-q")
+    assert np.load(tmp_path / "s.npy").shape == (2, 8, 8)
 
 
 READER = """
@@ -207,6 +250,8 @@ import sys
 for name in ("torch", "scipy", "sklearn", "pooch", "matplotlib", "imagecodecs"):
     sys.modules[name] = None  # as if it were not installed
 from codelength.cli import main
+from codelength.cli.app import app
+from codelength.cli.examples import EXAMPLES
 import codelength.cli.app
 
 assert "numpy" not in sys.modules, "the commands import too much before they know how many threads to use"

@@ -7,10 +7,15 @@ from typing import Annotated
 import typer
 
 from codelength.cli import coding, listing, modelling
+from codelength.cli.examples import epilog
+
+HELP = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="codelength",
     help="Likelihood-based generative models that are lossless codecs: the likelihood you report is the file you get.",
+    epilog="Examples of a command: codelength COMMAND --help",
+    context_settings=HELP,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -20,7 +25,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         import codelength
@@ -43,4 +48,4 @@ for command in (
     listing.models,
     listing.datasets,
 ):
-    app.command()(command)
+    app.command(epilog=epilog(command.__name__), context_settings=HELP)(command)

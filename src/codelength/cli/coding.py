@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 
 def compress(
     data: options.DataArgument,
-    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="The file to write.", show_default=False)],
     model: Annotated[
         str, typer.Option("--model", metavar="MODEL", help="A packaged name, a run folder or a model file.")
     ],
+    archive: Annotated[
+        Path | None, typer.Argument(metavar="ARCHIVE", help="The file to write.", show_default=False)
+    ] = None,
+    out: options.Out = None,
     block: Annotated[
         int | None,
         typer.Option(
             "--block",
             metavar="N",
+            parser=options.whole("--block"),
             help="Items of a block at most: 1,024 by default, and more where latents make it dear to start one.",
         ),
     ] = None,
@@ -49,6 +53,7 @@ def compress(
     """
     options.prepare(device, jobs)
     limit = options.size(max_memory)
+    archive = options.one_place(archive, out, "ARCHIVE")
     from codelength import api
 
     with progress("compressing", None, quiet=quiet) as advance:
@@ -71,8 +76,10 @@ def compress(
 def decompress(
     archive: options.ArchiveArgument,
     dest: Annotated[
-        Path, typer.Argument(metavar="DEST", help="A folder, or an array: NAME.npy or NAME.npz.", show_default=False)
-    ],
+        Path | None,
+        typer.Argument(metavar="DEST", help="A folder, or an array: NAME.npy or NAME.npz.", show_default=False),
+    ] = None,
+    out: options.Out = None,
     range_: Annotated[
         str | None, typer.Option("--range", metavar="A:B", help="Only items A to B - 1, in their original order.")
     ] = None,
@@ -84,7 +91,7 @@ def decompress(
         str | None, typer.Option("--max-output", metavar="SIZE", help="Refuse to write more than this.")
     ] = None,
     model: options.ModelOption = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")] = False,
     device: options.Device = "cpu",
     jobs: options.Jobs = None,
     max_memory: options.MaxMemory = None,
@@ -96,6 +103,7 @@ def decompress(
     """
     options.prepare(device, jobs)
     memory, output = options.size(max_memory), options.size(max_output)
+    dest = options.one_place(dest, out, "DEST")
     from codelength import api
     from codelength.errors import CorruptBlock
     from codelength.resolve import ImageFiles

@@ -31,6 +31,7 @@ def evaluate(
         typer.Option(
             "--samples",
             metavar="K",
+            parser=options.whole("--samples"),
             help="Draws per item, for bounds; chains, for annealed.",
             show_default="1 for elbo, 100 for importance, 16 for annealed",
         ),
@@ -50,11 +51,23 @@ def evaluate(
     ] = None,
     temperatures: Annotated[
         int | None,
-        typer.Option("--temperatures", metavar="T", help="Temperatures of annealed.", show_default="100"),
+        typer.Option(
+            "--temperatures",
+            metavar="T",
+            parser=options.whole("--temperatures"),
+            help="Temperatures of annealed.",
+            show_default="100",
+        ),
     ] = None,
     leapfrog: Annotated[
         int | None,
-        typer.Option("--leapfrog", metavar="N", help="Leapfrog steps of annealed at each.", show_default="10"),
+        typer.Option(
+            "--leapfrog",
+            metavar="N",
+            parser=options.whole("--leapfrog"),
+            help="Leapfrog steps of annealed at each.",
+            show_default="10",
+        ),
     ] = None,
     two_sided: Annotated[
         int | None,
@@ -69,7 +82,13 @@ def evaluate(
         typer.Option("--arithmetic", help="float (run folders only) or frozen.", show_default="frozen"),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", help="Only N items, chosen at random with the seed.")
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            parser=options.whole("--limit"),
+            help="Only N items, chosen at random with the seed.",
+        ),
     ] = None,
     per_item: Annotated[
         Path | None, typer.Option("--per-item", metavar="FILE", help="Write figures per item, .npy or .csv.")
@@ -153,8 +172,12 @@ def evaluate(
 
 def sample(
     model: options.ModelArgument,
-    count: Annotated[int, typer.Option("--count", metavar="N", help="How many items.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="A picture, or an array if it ends in .npy.")],
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", parser=options.whole("--count"), help="How many items.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE.png", help="A picture, or an array if it ends in .npy.")
+    ],
     seed: options.Seed = 0,
     shape: Annotated[
         str | None, typer.Option("--shape", metavar="HxW", help="Size of the items, for models of images of any size.")
@@ -167,7 +190,12 @@ def sample(
     ] = None,
     draws: Annotated[
         int,
-        typer.Option("--draws", metavar="M", help="Draws among which each completion is chosen (see above)."),
+        typer.Option(
+            "--draws",
+            metavar="M",
+            parser=options.whole("--draws"),
+            help="Draws among which each completion is chosen (see above).",
+        ),
     ] = 64,
     manifold: Annotated[
         bool,
@@ -226,7 +254,7 @@ def train(
         str,
         typer.Argument(metavar="RECIPE", help="A recipe of this package by its name, or a file.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run folder to make.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The run folder to make.")],
     data: Annotated[
         str | None, typer.Option("--data", metavar="DATA", help="What to train on.", show_default="the recipe's own")
     ] = None,
@@ -234,7 +262,13 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; repeatable.")
     ] = None,
     max_minutes: Annotated[
-        float | None, typer.Option("--max-minutes", metavar="M", help="Stop, save and freeze after M minutes.")
+        float | None,
+        typer.Option(
+            "--max-minutes",
+            metavar="M",
+            parser=options.real("--max-minutes"),
+            help="Stop, save and freeze after M minutes.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in RUN, exactly where it was.")] = False,
     start: Annotated[
@@ -242,7 +276,13 @@ def train(
         typer.Option("--start", metavar="RUN", help="Begin with the weights of a finished run of the same networks."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", metavar="N", min=0, max=2**31 - 1, help="Seed of weights, order and noise.")
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            parser=options.whole("--seed", 0, 2**31 - 1),
+            help="Seed of weights, order and noise.",
+        ),
     ] = None,
     trust_download: options.Trust = False,
     device: options.Device = "cpu",
@@ -291,7 +331,9 @@ def _limit_training(memory: int | None) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to leave everything.")] = Path("out/demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where to leave everything.")] = Path(
+        "out/demo"
+    ),
     json: options.Json = None,
     device: options.Device = "cpu",
     jobs: options.Jobs = None,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +16,36 @@ from codelength.sizes import parse_size
 
 if TYPE_CHECKING:
     from codelength.laws.space import Space
+
+
+def whole(option: str, least: int | None = None, most: int | None = None) -> Callable[[str], int]:
+    """A parser of whole numbers from ``least`` to ``most``; raises UsageError that names the option."""
+
+    def parse(text: str) -> int:
+        value = int(text) if re.fullmatch(r"[+-]?[0-9]{1,30}", str(text).strip()) else None
+        low, high = value is not None and least is not None and value < least, most is not None and (value or 0) > most
+        if value is None or low or high:
+            bounds = (f" of at least {least:,}" if low else "") + (f" of at most {most:,}" if high else "")
+            raise UsageError(f"expected a whole number{bounds} for {option}, got {str(text)[:40]!r}")
+        return value
+
+    return parse
+
+
+def real(option: str) -> Callable[[str], float]:
+    """A parser of finite numbers from 0 on; raises UsageError that names the option."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value < math.inf:
+            raise UsageError(f"expected a number of at least 0 for {option}, got {str(text)[:40]!r}")
+        return value
+
+    return parse
+
 
 DataArgument = Annotated[
     str, typer.Argument(metavar="DATA", help="A data set NAME[:SPLIT][[A:B]], or a path; see `codelength datasets`.")
@@ -35,12 +67,30 @@ Json = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON (- for standard output).")
 ]
 Device = Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1, ...")]
-Jobs = Annotated[int | None, typer.Option("--jobs", metavar="N", help="Threads to use.", show_default="all")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", metavar="N", parser=whole("--jobs"), help="Threads to use.", show_default="all"),
+]
 MaxMemory = Annotated[str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory to use, such as 2G.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print errors and warnings only.")]
-Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**63 - 1, help="Seed of whatever is random.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="PATH", help="The same, as an option.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", metavar="N", parser=whole("--seed", 0, 2**63 - 1), help="Seed of whatever is random."),
+]
 
 _RANGE = re.compile(r"(\d*):(\d*)")
+
+
+def one_place(argument: Path | None, option: Path | None, name: str) -> Path:
+    """Where to write, given as an argument or by ``-o``. Raises UsageError where neither or both are there."""
+    if argument is None and option is None:
+        raise UsageError(f"expected {name}, the place to write to, or -o {name}; got neither")
+    if argument is not None and option is not None:
+        raise UsageError(f"expected one place to write to, got {argument} and -o {option}; leave one of them out")
+    place = option if argument is None else argument
+    assert place is not None
+    return place
 
 
 def size(text: str | None) -> int | None:

@@ -6,7 +6,6 @@ import contextlib
 import contextvars
 import errno
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import typer
 
+from codelength.cli.usage import explain_usage
 from codelength.errors import CodelengthError
 
 INTERRUPTED = 130
@@ -71,7 +71,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     exit_code = getattr(error, "exit_code", None)
     if isinstance(exit_code, int):
         message = getattr(error, "format_message", lambda: "")()
-        return (2, _usage(error, message)) if message else (exit_code, "")
+        return (2, explain_usage(error)) if message else (exit_code, "")
     if isinstance(error, BrokenPipeError):
         # What is left in the buffer has nowhere to go, and the interpreter would complain when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -96,13 +96,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     """Whether this is how torch says so: known by name and words, since torch need not be there."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return "OutOfMemoryError" in names or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-
-
-def _usage(error: Any, message: str) -> str:
-    message = re.sub(r"\s+", " ", message).strip().rstrip(".")
-    context = getattr(error, "ctx", None)
-    command = getattr(context, "command_path", "codelength")
-    return f"{message[:1].lower()}{message[1:]}; see `{command} --help`"
 
 
 def _system(error: OSError) -> str:
