@@ -469,11 +469,10 @@ class WrongTable(NumpyArithmetic):
         return super().table(x, table, low) + 100
 
 
-def test_a_machine_that_errs_is_told_from_a_model_that_lies(monkeypatch):
+def test_a_machine_that_errs_is_told_from_a_model_that_lies():
     structure, tensors = forged.dense()
     data = FrozenModel.create(Space((3,), 2), structure["law"], tensors).to_bytes()
-    monkeypatch.setattr(arithmetic, "_current", WrongTable())
-    with pytest.raises(ProgramError, match="this machine's fast arithmetic"):
+    with arithmetic.using(WrongTable()), pytest.raises(ProgramError, match="this machine's fast arithmetic"):
         FrozenModel.from_bytes(data)
 
 
