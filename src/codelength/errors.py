@@ -26,6 +26,11 @@
 Messages are one sentence: what was expected, what arrived, what to do.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 
 class CodelengthError(Exception):
     """Base of all errors that the command line turns into one sentence and a non-zero exit status."""
@@ -46,7 +51,42 @@ class UntrustedDownload(DataError):
 
 
 class NotRepresentable(DataError):
-    pass
+    """A value outside the model's space.
+
+    items: which items are refused, ascending, by their places in the array that was given to whoever raises it; empty
+    where it is not for particular items (a shape, a type of numbers). The message names the first of them:
+    "expected integers from 0 to 255, but item 5 holds 300 (and 2 more items are refused)".
+
+    expected: how the message begins. found: what the first item holds. subject: who holds it, ``{}`` standing for the
+    item's number.
+    """
+
+    def __init__(self, expected: str, items: Iterable[int] = (), found: str = "", subject: str = "item {}") -> None:
+        self.items: tuple[int, ...] = tuple(items)
+        self.expected, self.found, self.subject = expected, found, subject
+        message = expected
+        if self.items:
+            more = len(self.items) - 1
+            rest = f" (and {more} more {'items are' if more > 1 else 'item is'} refused)" if more else ""
+            message = f"{expected}, but {subject.replace('{}', str(self.items[0]), 1)} holds {found}{rest}"
+        super().__init__(message)
+
+    def placed(self, places: Sequence[int] | Any) -> NotRepresentable:
+        """The same for a larger array, in which the items given lie at the ascending ``places``."""
+        items = [int(places[item]) for item in self.items]
+        return NotRepresentable(self.expected, items, self.found, self.subject)
+
+    def about(self, subject: str) -> NotRepresentable:
+        """The same with another subject, in which ``item {}`` stands for the one so far."""
+        subject = subject.replace("item {}", self.subject)
+        return NotRepresentable(self.expected, self.items, self.found, subject)
+
+    @staticmethod
+    def joined(errors: Sequence[NotRepresentable]) -> NotRepresentable:
+        """One for the items of several errors, each of which names some; it tells about the first of all items."""
+        first = min(errors, key=lambda error: error.items[0])
+        items = sorted({item for error in errors for item in error.items})
+        return NotRepresentable(first.expected, items, first.found, first.subject)
 
 
 class StackExhausted(CodelengthError):

@@ -45,9 +45,8 @@ class UniformModel:
         if self.refused is not None:
             bad = np.flatnonzero((items == self.refused).reshape(len(items), -1).any(axis=1))
             if len(bad):
-                error = NotRepresentable("a latent left its range")
-                error.items = bad[:1].tolist()  # one at a time, so that the writer has to come back
-                raise error
+                # One at a time, so that the writer has to come back.
+                raise NotRepresentable("expected a latent within its range", bad[:1].tolist(), str(self.refused))
         sizes = [min(self.group, len(items) - start) for start in range(0, len(items), self.group)]
         bits = (items.reshape(-1, 1) >> np.arange(self.bits)) & 1
         stream = np.packbits(bits.astype(np.uint8).ravel(), bitorder="little").tobytes()
@@ -65,7 +64,7 @@ class UniformModel:
             raise ProgramError("a symbol outside the alphabet")
         return values.reshape(sum(sizes), *shape)
 
-    def code_length_bits(self, items: np.ndarray) -> np.ndarray:
+    def code_length_bits(self, items: np.ndarray, *, refuse: bool = True) -> np.ndarray:
         return np.full(len(items), math.log2(self.space.symbols) * math.prod(items.shape[1:]))
 
     def startup_bits(self, items: np.ndarray) -> float:

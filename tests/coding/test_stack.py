@@ -243,3 +243,17 @@ def test_a_copy_is_independent():
     twin = stack.copy()
     push_intervals(np.zeros((5, 50), int), np.full((5, 50), 1), 10, twin)
     assert twin.bits() == pytest.approx(2 * stack.bits())
+
+
+def test_a_part_of_a_group_keeps_each_item_on_its_stream():
+    whole = Stack.each_seeded(range(3), lanes=1)
+    whole.begin([2, 1, 3])
+    with whole.part(np.array([1, 3, 5])):
+        assert whole.sizes.tolist() == [1, 0, 2]
+        push_intervals(np.full((3, 1), 3), np.full((3, 1), 1), 3, whole)
+    assert whole.sizes.tolist() == [2, 1, 3]
+    assert whole.stream_bits() == pytest.approx([3, 0, 6], abs=1e-6)
+    single = Stack(2)
+    with single.part(np.array([4, 7])):
+        single.hold(2)
+        assert single.sizes.tolist() == [2]

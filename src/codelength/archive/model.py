@@ -34,19 +34,29 @@ class Model(Protocol):
         ...
 
     def encode_block(self, items: np.ndarray) -> tuple[list[int], np.ndarray]:
-        """Group sizes, whose sum is n, and the uint32 words of the final stack for ``items`` (n, *event)."""
+        """Group sizes, whose sum is n, and the uint32 words of the final stack for ``items`` (n, *event).
+
+        Raises NotRepresentable for items that the model refuses, and names as many of them as it can at once; if it
+        names none, no item of the block can be coded.
+        """
         ...
 
     def decode_block(self, words: np.ndarray, sizes: list[int], shape: tuple[int, ...]) -> np.ndarray:
         """The integers (n, *shape) of a block; raises StackExhausted or ProgramError on malformed words."""
         ...
 
-    def code_length_bits(self, items: np.ndarray) -> np.ndarray:
-        """Bits promised for each of ``items`` (n, *event), as (n,) float64."""
+    def code_length_bits(self, items: np.ndarray, *, refuse: bool = True) -> np.ndarray:
+        """Bits promised for each of ``items`` (n, *event), as (n,) float64.
+
+        Raises NotRepresentable for items that the model refuses; with ``refuse`` false, they cost infinitely much.
+        """
         ...
 
     def startup_bits(self, items: np.ndarray) -> float:
-        """Bits of the block of ``items`` that buy no information, because it starts from an empty stack."""
+        """Bits of the block of ``items`` that buy no information, because it starts from an empty stack.
+
+        Raises NotRepresentable where the model refuses the item that starts it.
+        """
         ...
 
     def memory_bytes(self, items: int, shape: tuple[int, ...]) -> int:

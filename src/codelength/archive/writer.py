@@ -226,14 +226,16 @@ class _Writer:
         values = self.source.read(item_class, 0, min(JUDGED_ITEMS, len(item_class.entries)))
         stream = replace(stream, levels=find_levels(values, self.model.space.symbols))
         values = values[representable(values, stream, self.model.space.symbols)]
-        if not len(values):
-            return 1
         events = to_events(values, stream)
+        lengths = self.model.code_length_bits(events, refuse=False)
+        events, lengths = events[np.isfinite(lengths)], lengths[np.isfinite(lengths)]
+        if not len(events):
+            return 1
         try:
             startup = float(self.model.startup_bits(events))
-            each = float(np.mean(self.model.code_length_bits(events))) if startup > 0 else math.inf
         except NotRepresentable:
             return 1
+        each = float(np.mean(lengths)) if startup > 0 else math.inf
         return min(LARGEST_BLOCK, math.ceil(startup / (STARTUP_SHARE * max(each, 1e-9))))
 
     def _memory(self, stream: Stream, count: int) -> int:
@@ -345,21 +347,22 @@ class _Writer:
         def write(entries: np.ndarray, values: np.ndarray) -> None:
             nonlocal number
             events = to_events(values, stream)
-            refused = np.zeros(len(entries), bool)
+            # Other latents are drawn for this than in the block, and they can leave their range as well.
+            lengths = self.model.code_length_bits(events, refuse=False)
+            refused = ~np.isfinite(lengths)
             while not refused.all():
+                some = events[~refused]
                 try:
-                    sizes, words = self.model.encode_block(events[~refused])
+                    sizes, words = self.model.encode_block(some)
+                    startup = float(self.model.startup_bits(some))
                     break
                 except NotRepresentable as error:
-                    # A latent left its range. Only the model knows whose; if it does not say, all are
-                    # refused.
-                    named = getattr(error, "items", None)
                     left = np.flatnonzero(~refused)
-                    refused[left if not named else left[list(named)]] = True
+                    refused[left[list(error.items)] if error.items else left] = True
             rejects.add(entries[refused], values[refused])
             if refused.all():
                 return
-            entries, values, events = entries[~refused], values[~refused], events[~refused]
+            entries, values, events, lengths = (part[~refused] for part in (entries, values, events, lengths))
             if number is None:
                 number = self._open_stream(stream)
             self.owner[entries] = number
@@ -368,8 +371,8 @@ class _Writer:
                 self._verify_block(words, list(sizes), events)
                 self._verify_items(to_items(events, stream), values)
             self._add_block(number, data, len(entries), values.tobytes(), sizes=tuple(int(size) for size in sizes))
-            self.code_length += math.fsum(self.model.code_length_bits(events))
-            self.startup += float(self.model.startup_bits(events))
+            self.code_length += math.fsum(lengths)
+            self.startup += startup
 
         return write
 

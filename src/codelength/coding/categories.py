@@ -11,7 +11,7 @@ import numpy as np
 
 from codelength.coding.compiled import kernel
 from codelength.coding.stack import MAX_BITS, Stack, peek_one, pop_one, push_intervals, push_one
-from codelength.errors import NotRepresentable
+from codelength.coding.symbols import check_symbols
 
 
 @kernel
@@ -44,13 +44,6 @@ def _checked_table(frequencies: np.ndarray, bits: int) -> np.ndarray:
     if table.ndim != 2 or not _are_tables(table, bits):
         raise ValueError(f"expected rows of positive frequencies with sum 2^{bits}")
     return table
-
-
-def _check_symbols(x: np.ndarray, symbols: int) -> None:
-    if x.dtype.kind not in "iub":
-        raise NotRepresentable(f"expected integers below {symbols}, got values of type {x.dtype}")
-    if x.size and (int(x.min()) < 0 or int(x.max()) >= symbols):
-        raise NotRepresentable(f"expected integers from 0 to {symbols - 1}, got values from {x.min()} to {x.max()}")
 
 
 @kernel
@@ -134,7 +127,7 @@ def push_table(frequencies: np.ndarray, x: np.ndarray, bits: int, stack: Stack) 
     Raises ValueError for rows that are no tables, NotRepresentable for a symbol outside [0, K).
     """
     table = _checked_table(frequencies, bits)
-    _check_symbols(x, table.shape[1])
+    check_symbols(x, table.shape[1])
     if x.shape != table.shape[:1]:
         raise ValueError(f"expected {len(table)} symbols, one for each row, got shape {x.shape}")
     starts, freqs = np.empty((len(x), 1), np.uint32), np.empty((len(x), 1), np.uint32)
@@ -158,7 +151,7 @@ def push_shared(frequencies: np.ndarray, x: np.ndarray, bits: int, stack: Stack)
     Raises ValueError for a row that is no table, NotRepresentable for a symbol outside [0, K).
     """
     row = _checked_table(frequencies, bits)[0]
-    _check_symbols(x, len(row))
+    check_symbols(x, len(row))
     cumulative = np.concatenate([np.zeros(1, np.int64), np.cumsum(row)])
     stack.hold(x.shape[0])
     stack.reserve(pushes=int(stack.sizes.max()) * x.shape[1])
@@ -196,7 +189,7 @@ def push_uniform(symbols: int, x: np.ndarray, stack: Stack) -> None:
     Raises ValueError unless 1 <= symbols <= 2^28, NotRepresentable for a symbol outside.
     """
     _check_uniform(symbols)
-    _check_symbols(x, symbols)
+    check_symbols(x, symbols)
     x = x.astype(np.int64)
     starts = (x << MAX_BITS) // symbols
     push_intervals(starts, ((x + 1) << MAX_BITS) // symbols - starts, MAX_BITS, stack)

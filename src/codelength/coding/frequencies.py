@@ -60,8 +60,9 @@ from codelength.coding import beta_binomial
 from codelength.coding.compiled import inlined, kernel
 from codelength.coding.logarithm import LENGTH_BITS, log2_fixed
 from codelength.coding.stack import MAX_BITS, Stack, divide, peek_one, pop_one, push_rows
+from codelength.coding.symbols import check_symbols
 from codelength.coding.tables import DECAY, INVERSE_SCALE, LOGISTIC, NORMAL
-from codelength.errors import NotRepresentable, ProgramError
+from codelength.errors import ProgramError
 
 CODES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gaussian": 4, "beta_binomial": 5}
 MAX_SYMBOLS = 1 << 16
@@ -487,12 +488,7 @@ def _parameters(leaf: Leaf, params: np.ndarray) -> np.ndarray:
 def _symbols(leaf: Leaf, params: np.ndarray, x: np.ndarray) -> np.ndarray:
     if x.shape != params.shape[:2]:
         raise ValueError(f"expected symbols of shape {params.shape[:2]}, got {x.shape}")
-    if x.dtype.kind not in "iub":
-        raise NotRepresentable(f"expected integers below {leaf.symbols}, got values of type {x.dtype}")
-    if x.size and (int(x.min()) < 0 or int(x.max()) >= leaf.symbols):
-        raise NotRepresentable(
-            f"expected integers from 0 to {leaf.symbols - 1}, got values from {x.min()} to {x.max()}"
-        )
+    check_symbols(x, leaf.symbols)
     return np.ascontiguousarray(x, np.int32)
 
 
@@ -547,7 +543,11 @@ def pop_elements(leaf: Leaf, params: np.ndarray, stack: Stack) -> np.ndarray:
 
 
 def code_lengths(leaf: Leaf, params: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Bits per item (n,) float64, for reports: the sum over its elements of log2(total / frequency)."""
+    """Bits per item (n,) float64, for reports: the sum over its elements of log2(total / frequency).
+
+    Raises NotRepresentable for a symbol outside the alphabet, as does ``code_lengths_fixed``.
+    """
+    check_symbols(x, leaf.symbols)  # of all items at once, so that errors name them by their places
     lengths = np.empty(len(x), np.float64)
     for part in _parts(x):
         _, freqs = intervals(leaf, params[part], x[part])
@@ -560,6 +560,7 @@ def code_lengths_fixed(leaf: Leaf, params: np.ndarray, x: np.ndarray) -> np.ndar
 
     Equal on every machine, so that decisions of the coder may rest upon it.
     """
+    check_symbols(x, leaf.symbols)
     lengths = np.empty(len(x), np.int64)
     for part in _parts(x):
         _, freqs = intervals(leaf, params[part], x[part])

@@ -20,8 +20,9 @@ The arithmetic, which is the format (all numbers are unsigned integers):
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -242,6 +243,17 @@ class Stack:
             self.bounds = np.array([0, items], np.int64)
         elif self.bounds[-1] != items:
             raise ValueError(f"expected a group of {self.bounds[-1]} items, as begun, got {items}")
+
+    @contextlib.contextmanager
+    def part(self, where: np.ndarray) -> Iterator[None]:
+        """Let the items of the group in hand at the ascending places ``where`` be all of it, each on its stream."""
+        whole = self.bounds
+        if self.streams > 1:  # a single stream takes any number
+            self.bounds = np.searchsorted(where, whole)
+        try:
+            yield
+        finally:
+            self.bounds = whole
 
     def reserve(self, pushes: int = 0, pops: int = 0) -> None:
         """Make room for this many pushes onto each stream, and lay down random words for so many pops.

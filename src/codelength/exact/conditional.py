@@ -22,6 +22,7 @@ from codelength.coding.frequencies import (
     search,
 )
 from codelength.coding.stack import Stack
+from codelength.coding.symbols import check_range
 from codelength.exact import arithmetic as executors
 from codelength.exact.dense import DensePlan
 from codelength.exact.network import MAX_VALUES, PASS_VALUES, Network, float_bytes
@@ -144,7 +145,14 @@ class FrozenConditional:
 
 
 def named_inputs(network: Network, context: dict[str, Any], types: list[Type], count: int) -> dict[str, np.ndarray]:
-    """The context's arrays in the shapes that the network expects."""
+    """The context's arrays in the shapes that the network expects.
+
+    Raises NotRepresentable for items that are beyond what the network was proved for: one law of a switch can have
+    fewer symbols than another.
+    """
+    for name, kind in zip(network.inputs, types):
+        if name == "x":
+            check_range(np.asarray(context[name]), kind.low, kind.high)
     return {
         name: np.zeros((count, 1), np.int32)
         if name == "count"

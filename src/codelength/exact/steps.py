@@ -9,7 +9,7 @@ import numpy as np
 
 from codelength.coding.compiled import kernel
 from codelength.coding.stack import Stack, peek_one, pop_one, push_one
-from codelength.errors import NotRepresentable
+from codelength.coding.symbols import check_range, refuse
 from codelength.exact.network import Network
 from codelength.exact.operations import Tensors, Type, require
 
@@ -56,10 +56,9 @@ def _pop_uniform(values, sizes, bits, state, words, count, bounds):
 def push_uniform(stack: Stack, values: np.ndarray, sizes: np.ndarray) -> None:
     """Push values (n, D), each uniform on 0 .. sizes - 1 (sizes (n, D), at most 2^20).
 
-    Raises NotRepresentable for a value outside.
+    Raises NotRepresentable for a value outside; names the items.
     """
-    if not bool(((values >= 0) & (values < sizes)).all()):
-        raise NotRepresentable("expected a value within the range of a uniform distribution, got one outside")
+    refuse((values < 0) | (values >= sizes), values, "expected a number within its uniform distribution")
     stack.hold(len(values))
     stack.reserve(pushes=int(stack.sizes.max(initial=0)) * values.shape[1])
     _push_uniform(
@@ -119,12 +118,15 @@ class OffsetStep:
         self.low, self.high = low, high
 
     def forward(self, stack: Stack, x: np.ndarray, context: dict[str, Any], start: bool) -> np.ndarray:
+        """Raises NotRepresentable for what ``inverse`` would not give back."""
+        check_range(x, self.low, self.high)
         return x.astype(np.int64) + self.value
 
     def inverse(self, stack: Stack, y: np.ndarray, context: dict[str, Any], start: bool) -> np.ndarray:
         return np.clip(y.astype(np.int64) - self.value, self.low, self.high)
 
     def determinant(self, x: np.ndarray, context: dict[str, Any]) -> tuple[np.ndarray, float]:
+        check_range(x, self.low, self.high)
         return x.astype(np.int64) + self.value, 0.0
 
     def bounds(self, low: int, high: int) -> tuple[int, int]:
@@ -197,7 +199,11 @@ class AffineStep:
         return self.table[np.clip(index, 0, len(self.table) - 1)], shift
 
     def forward(self, stack: Stack, x: np.ndarray, context: dict[str, Any], start: bool) -> np.ndarray:
-        """y; with ``start`` nothing is popped, and the remainder is zero."""
+        """y; with ``start`` nothing is popped, and the remainder is zero.
+
+        Raises NotRepresentable for what the network is not proved for, and ``inverse`` would not give back.
+        """
+        check_range(x, self.low, self.high)
         flat = x.reshape(len(x), -1).astype(np.int64)
         a, shift = self._parameters(flat, context)
         scaled = flat[:, self.moved] * a
@@ -221,6 +227,7 @@ class AffineStep:
 
     def determinant(self, x: np.ndarray, context: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """y without its random rounding, and the log-determinant in nats (n,): for the figure only."""
+        check_range(x, self.low, self.high)
         flat = x.reshape(len(x), -1).astype(np.int64)
         a, shift = self._parameters(flat, context)
         out = flat.copy()

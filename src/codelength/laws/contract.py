@@ -39,7 +39,11 @@ class Law(ABC):
 
     @abstractmethod
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
-        """Put the items on the stack."""
+        """Put the items on the stack.
+
+        Raises NotRepresentable for items that the law cannot code, and names them by their rows; the stack then holds
+        nothing of use.
+        """
 
     @abstractmethod
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:

@@ -182,7 +182,7 @@ class FrozenModel:
     def log_prob(self, items: np.ndarray, *, seed: int = 0) -> np.ndarray:
         """log p(x) in nats, float64 (n,); for models with continuous latents the bound of one draw from ``seed``.
 
-        Raises NotRepresentable for items outside the space.
+        Raises NotRepresentable for items outside the space, or that the law refuses, and names them.
         """
         return self.code_length_bits(items, seed=seed) * -math.log(2.0)
 
@@ -190,23 +190,40 @@ class FrozenModel:
     def kind(self) -> str:
         return self.law.kind
 
-    def code_length_bits(self, items: np.ndarray, *, seed: int = 0) -> np.ndarray:
-        """Bits per item, float64 (n,). Touches no stack where the model is exact; else pushes onto a counting one."""
+    def code_length_bits(self, items: np.ndarray, *, seed: int = 0, refuse: bool = True) -> np.ndarray:
+        """Bits per item, float64 (n,). Touches no stack where the model is exact; else pushes onto a counting one.
+
+        Raises NotRepresentable as ``log_prob`` does; with ``refuse`` false, what the law refuses costs infinitely much
+        (for latents that leave their range with some draws: with this one).
+        """
         items = self.space.check(np.asarray(items))
-        out = np.empty(len(items))
-        context = {"shape": items.shape[1:]}
+        out = np.full(len(items), math.inf)
         step = self.group_limit(items.shape[1:])
+        refused = []
         for start in range(0, len(items), step):
-            piece = items[start : start + step]
-            if self.law.kind == "exact":
-                out[start : start + step] = self.law.log_prob(piece, context) / -math.log(2.0)
-                continue
-            # Fresh random bits for each item: what the one before has pushed would not be a fair draw.
-            stack = Stack.each_seeded(((seed << 32) + start + i for i in range(len(piece))), lanes=1)
-            stack.begin([1] * len(piece))
-            self.law.push(stack, piece, context)
-            out[start : start + step] = stack.stream_bits()
+            left = np.arange(start, min(start + step, len(items)))
+            while len(left):
+                try:
+                    out[left] = self._drawn_bits(items[left], [(seed << 32) + i for i in left.tolist()])
+                    break
+                except NotRepresentable as error:
+                    if not error.items:
+                        raise
+                    refused.append(error.placed(left))
+                    left = np.delete(left, error.items)
+        if refused and refuse:
+            raise NotRepresentable.joined(refused)
         return out
+
+    def _drawn_bits(self, items: np.ndarray, seeds: list[int]) -> np.ndarray:
+        context = {"shape": items.shape[1:]}
+        if self.law.kind == "exact":
+            return self.law.log_prob(items, context) / -math.log(2.0)
+        # Fresh random bits for each item: what the one before has pushed would not be a fair draw.
+        stack = Stack.each_seeded(seeds, lanes=1)
+        stack.begin([1] * len(items))
+        self.law.push(stack, items, context)
+        return stack.stream_bits()
 
     def sample(self, count: int, *, seed: int = 0, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Items (count, *shape): ``pop`` from a stack of seeded random words, so the same pictures everywhere."""
@@ -229,7 +246,11 @@ class FrozenModel:
     def encode_block(
         self, items: np.ndarray, *, lanes: int | None = None, limit: int | None = None
     ) -> tuple[list[int], np.ndarray]:
-        """Group sizes in decoding order, and the words of the stack (uint32). Raises NotRepresentable.
+        """Group sizes in decoding order, and the words of the stack (uint32).
+
+        Raises NotRepresentable if there are items that the law refuses, and names all that it meets, even those whose
+        latents leave their range by chance: what is left is coded with the latents that were drawn for it. It names no
+        items where a block cannot go on, whatever is left out.
 
         limit: how many items a group may have; as many as fit into ``GROUP_MEMORY`` where None. lanes: None for those
         of blocks in archives.
@@ -256,29 +277,42 @@ class FrozenModel:
 
     def _encode_block(self, items: np.ndarray, lanes: int, limit: int, first: int) -> tuple[list[int], np.ndarray]:
         context = {"shape": items.shape[1:]}
-        stack, left = Stack(lanes), len(items)
+        stack, left = Stack(lanes), np.arange(len(items))
         sizes: list[int] = []
+        refused: list[NotRepresentable] = []
         need = 1.0  # words that an item has been seen to take back at least, for its latents
-        while left:
+        while len(left):
             start = self.latents and not sizes
-            want = min(left, first if start else limit)
-            words = int(stack.count.sum())
+            want = min(len(left), first if start else limit)
+            words, before = int(stack.count.sum()), need
             if self.latents and sizes:
                 want = min(want, max(1, int(0.9 * words / need)))
             while True:
-                attempt = stack.copy()
+                attempt, group = stack.copy(), left[-want:]
                 try:
-                    self.law.push(attempt, items[left - want : left], context, start)
+                    self.law.push(attempt, items[group], context, start)
                 except StackExhausted:
-                    if want == 1 or start:
+                    if want > 1 and not start:
+                        need = max(need, words / want)
+                        want //= 2
+                        continue
+                    if not refused:
                         raise
-                    need = max(need, words / want)
-                    want //= 2
-                    continue
+                    raise NotRepresentable.joined(refused) from None  # without them it may well be enough
+                except NotRepresentable as error:
+                    if not error.items:
+                        raise
+                    # Go on as if they had not been there: so all of the block are named at once, and what is left is
+                    # coded with these very latents when it comes again.
+                    refused.append(error.placed(group))
+                    left = np.delete(left, len(left) - want + np.array(error.items))
+                    need = before
+                else:
+                    stack, left = attempt, left[:-want]
+                    sizes.append(want)
                 break
-            stack = attempt
-            sizes.append(want)
-            left -= want
+        if refused:
+            raise NotRepresentable.joined(refused)
         return sizes[::-1], stack.to_words()
 
     def decode_block(
@@ -325,13 +359,19 @@ class FrozenModel:
         return bool(np.array_equal(fast, slow))
 
     def startup_bits(self, items: np.ndarray) -> float:
-        """What choosing the latents of a block's first item costs beyond its code length, in bits."""
+        """What choosing the latents of a block's first item costs beyond its code length, in bits.
+
+        Raises NotRepresentable where the law refuses that item (the last one, which is laid down first).
+        """
         if not self.latents or not len(items):
             return 0.0
         last = np.asarray(items)[-1:]
         stack = Stack(1)
-        self.law.push(stack, last, {"shape": last.shape[1:]}, True)
-        return stack.bits() - float(self.code_length_bits(last)[0])
+        try:
+            self.law.push(stack, last, {"shape": last.shape[1:]}, True)
+            return stack.bits() - float(self.code_length_bits(last)[0])
+        except NotRepresentable as error:
+            raise error.placed([len(items) - 1]) from None
 
     def memory_bytes(self, items: int, shape: tuple[int, ...]) -> int:
         """Bytes that decoding a group of so many items may need."""

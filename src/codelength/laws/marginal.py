@@ -7,9 +7,10 @@ of another gives the order of Bit-Swap (Kingma, Abbeel, Ho 2019) by construction
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from codelength.errors import NotFrozen
+from codelength.errors import NotFrozen, NotRepresentable, StackExhausted
 from codelength.laws.arrays import library_of
 from codelength.laws.contract import Context, Law
 
@@ -64,7 +65,10 @@ class Marginal(Law):
         seen = {**context, "x": x}
         z = self.posterior.mode(seen, len(x)) if start else self.posterior.pop(stack, len(x), seen)
         self.likelihood.push(stack, x, self._given(context, z), start)
-        self.prior.push(stack, z, context, start)
+        try:
+            self.prior.push(stack, z, context, start)
+        except NotRepresentable as error:
+            raise error.about(f"the latent {self.latent!r} of item {{}}") from None
 
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
         z = self.prior.pop(stack, count, context, start)
@@ -162,26 +166,49 @@ class Switch(Law):
             out[where] = values
         return out
 
+    def _each(self, members: list[tuple[Law, Any, Context]], read: Callable[[Law, Any, Context], Any]) -> list[Any]:
+        """``read(law, where, context)`` for each component: (where, result). All go their turn before NotRepresentable
+        is raised, so that it names what each of them refuses."""
+        parts, refused = [], []
+        for law, where, given in members:
+            try:
+                parts.append((where, read(law, where, given)))
+            except NotRepresentable as error:
+                if not error.items:
+                    raise
+                refused.append(error.placed(where))
+            except StackExhausted:
+                if not refused:
+                    raise
+                break  # perhaps only because of what was laid down before a component gave up
+        if refused:
+            raise NotRepresentable.joined(refused)
+        return parts
+
     def log_prob(self, x: Any, context: Context) -> Any:
-        parts = [(where, law.log_prob(x[where], given)) for law, where, given in self.members(context)]
-        return self._gather(parts, len(x))
+        members = self.members(context)
+        return self._gather(self._each(members, lambda law, at, given: law.log_prob(x[at], given)), len(x))
 
     def lengths(self, x: Any, context: Context) -> Any:
-        parts = [(where, law.lengths(x[where], given)) for law, where, given in self.members(context)]
-        return self._gather(parts, len(x))
+        members = self.members(context)
+        return self._gather(self._each(members, lambda law, at, given: law.lengths(x[at], given)), len(x))
 
     def sample(self, count: int, context: Context, generator: Any) -> Any:
         parts = [(where, law.sample(len(where), given, generator)) for law, where, given in self.members(context)]
         return self._gather(parts, count)
 
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
-        for law, where, given in reversed(self.members(context)):
-            law.push(stack, x[where], given, start)
+        def push(law: Law, where: Any, given: Context) -> None:
+            with stack.part(where):
+                law.push(stack, x[where], given, start)
+
+        self._each(self.members(context)[::-1], push)
 
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
         parts = []
         for law, where, given in self.members(context):
-            parts.append((where, law.pop(stack, len(where), given, start)))
+            with stack.part(where):
+                parts.append((where, law.pop(stack, len(where), given, start)))
         return self._gather(parts, count)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from codelength.coding.symbols import refuse
 from codelength.errors import NotRepresentable
 from codelength.laws.contract import Context, Law
 
@@ -40,9 +41,13 @@ class Pushforward(Law):
         return y
 
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
-        for step in self.steps:
-            x = step.forward(stack, x, context, start)
-        self.base.push(stack, x, context, start)
+        """Raises NotRepresentable for items that a step, or the base, cannot take."""
+        try:
+            for step in self.steps:
+                x = step.forward(stack, x, context, start)
+            self.base.push(stack, x, context, start)
+        except NotRepresentable as error:
+            raise error.about("item {}, within a flow,") from None
 
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
         y = self.base.pop(stack, count, context, start)
@@ -66,8 +71,8 @@ class Floor(Law):
 
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
         """Nothing to spend: the latent says it all. Raises NotRepresentable where it says something else."""
-        if not bool((context[self.latent] >> self.bits == x).all()):
-            raise NotRepresentable("expected a latent whose upper bits are the item, got another")
+        u = context[self.latent]
+        refuse(u >> self.bits != x, u, f"expected a latent that is the item without its lowest {self.bits} bits")
 
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
         return context[self.latent] >> self.bits

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from codelength.coding.symbols import check_symbols
 from codelength.errors import NotRepresentable
 
 
@@ -41,14 +42,9 @@ class Space:
     def check(self, items: np.ndarray) -> np.ndarray:
         """Return ``items`` (n, *shape) if every element is in the alphabet.
 
-        Raises NotRepresentable otherwise.
+        Raises NotRepresentable otherwise, and names the items that are outside.
         """
         if not self.admits(items.shape[1:]):
             raise NotRepresentable(f"expected items of shape {self.shape}, got {items.shape[1:]}")
-        if items.dtype.kind not in "iub":
-            raise NotRepresentable(f"expected integers below {self.symbols}, got values of type {items.dtype}")
-        if items.size and (int(items.min()) < 0 or int(items.max()) >= self.symbols):
-            raise NotRepresentable(
-                f"expected integers from 0 to {self.symbols - 1}, got values from {items.min()} to {items.max()}"
-            )
+        check_symbols(items, self.symbols)
         return items

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from codelength.errors import EvaluationError, UsageError
+from codelength.errors import EvaluationError, NotRepresentable, UsageError
 from codelength.exact.files import write_atomically
 from codelength.likelihood.weights import ImportanceResult, WeightStream
 
@@ -435,7 +435,10 @@ class _OfDensity:
     def draw(self, batch: Batch, number: int) -> np.ndarray:
         """Log-weights (n,), nats."""
         seed = draw_seed(self.seed, int(batch.index[0]), number)
-        return np.asarray(self.density.log_prob(batch.items, seed), np.float64)
+        try:
+            return np.asarray(self.density.log_prob(batch.items, seed), np.float64)
+        except NotRepresentable as error:
+            raise error.placed(batch.index) from None
 
     def about(self) -> dict[str, Any]:
         return {}
