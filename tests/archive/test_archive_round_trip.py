@@ -13,12 +13,12 @@ from fake_model import UniformModel, loader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from make_sources import RawImages, mixed_files, mixed_source
+from make_sources import File, RawImages, mixed_files, mixed_source
 
 from codelength.archive.layout import MODEL
 from codelength.archive.reader import Archive
-from codelength.archive.sources import ArraySource, FolderSource
-from codelength.archive.writer import write_archive
+from codelength.archive.sources import ArraySource, FolderSource, Source
+from codelength.archive.writer import _Writer, write_archive
 from codelength.errors import DataError, UsageError, WrongModel
 from codelength.laws.space import Space
 
@@ -357,3 +357,66 @@ def test_true_that_hides_behind_another_byte_is_kept(tmp_path):
     with open_(tmp_path / "a") as archive:
         assert same(archive.read(), data)
         archive.verify()
+
+
+def unrepresentable() -> dict[str, np.ndarray | FolderSource]:
+    """Data of which the model codes nothing: it is not asked, seen to be of no use at once, or refuses all."""
+    files = [File("notes.txt", data=b"words " * 90, is_image=False), File("none", is_image=False)]
+    images = [File(f"{k}.png", "RGBA", np.full((3, 2, 4), k, np.uint8), metadata=b"P" * k) for k in range(9)]
+    return {
+        "files": FolderSource(files),
+        "nothing": np.zeros((0, 4, 5), np.uint8),
+        "another shape": FolderSource(images + files),
+        "beyond the alphabet": digits(40) + np.uint8(16),
+        "refused in coding": np.full((40, 4, 5), 15, np.uint8),
+    }
+
+
+@pytest.mark.parametrize("moved", [7, 2**20])
+@pytest.mark.parametrize("kind", unrepresentable())
+def test_a_model_that_codes_nothing_is_not_in_the_file_and_not_asked_for(tmp_path, kind, moved, monkeypatch):
+    monkeypatch.setattr("codelength.archive.writer.MOVED_BYTES", moved)
+    model = UniformModel(Space((4, 5), 16), group=7, refused=15)
+    data = unrepresentable()[kind]
+    source: Source = ArraySource(data) if isinstance(data, np.ndarray) else data
+    figures = write(tmp_path / "a", source, model, block_items=8)
+    assert figures.model_bytes == 0 and figures.code_length_bits == 0 and figures.startup_bits == 0
+    assert figures.archive_bytes == figures.payload_bytes == (tmp_path / "a").stat().st_size
+    assert figures.fallback_items == figures.items == source.items
+    assert figures.model_sha256 == model.sha256
+    # The same whether it was to be embedded or not, but for the name that goes with the latter.
+    write(tmp_path / "b", source, model, block_items=8, embed=False)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    write(tmp_path / "c", source, model, block_items=8, embed=False, model_name="digits")
+
+    def asked(*of: object) -> None:
+        raise AssertionError("the model was asked for")
+
+    for path in (tmp_path / "a", tmp_path / "c"):
+        with Archive.open(path, asked, model_loader=asked, features=()) as archive:
+            assert not archive.needs_model
+            archive.check_file()
+            archive.verify(source)
+            if isinstance(data, np.ndarray):
+                assert same(archive.read(), data)
+            else:
+                archive.extract(tmp_path / f"{path.name}-out", images=RawImages())
+                assert (tmp_path / f"{path.name}-out" / "notes.txt").read_bytes() == b"words " * 90
+
+
+def test_a_model_that_codes_one_item_stays_in_the_file(tmp_path):
+    data = digits(40) + np.uint8(16)
+    data[17] = 3
+    figures = write(tmp_path / "a", ArraySource(data), block_items=8)
+    assert figures.model_bytes == len(DIGITS.to_bytes()) and figures.fallback_items == 39
+    with open_(tmp_path / "a") as archive:
+        assert archive.needs_model and same(archive.read(), data)
+
+
+def test_an_archive_that_holds_its_model_in_vain_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(_Writer, "leave_out_model", lambda self: None)
+    data = digits(40) + np.uint8(16)
+    figures = write(tmp_path / "a", ArraySource(data), block_items=8)
+    assert figures.model_bytes == len(DIGITS.to_bytes())
+    with open_(tmp_path / "a") as archive:
+        assert same(archive.read(), data)

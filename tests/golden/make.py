@@ -63,6 +63,14 @@ def misfits(folder: Path) -> Path:
     return folder / "misfits.npy"
 
 
+def strangers(folder: Path) -> Path:
+    """Not one item that the model could represent."""
+    values = draw("categorical_images", 24).astype(np.uint8)
+    values[:, 1, 2] += 99
+    np.save(folder / "strangers.npy", values)
+    return folder / "strangers.npy"
+
+
 def channels_first(folder: Path) -> Path:
     np.save(folder / "colours.npy", draw("raster_colours", 12).astype(np.uint8).transpose(0, 3, 1, 2))
     return folder / "colours.npy"
@@ -151,6 +159,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "grids": ("grids", plain("grids", 40), {"block": 20}),
     "beta_binomial": ("beta_binomial", plain("beta_binomial", 15), {"block": 8}),
     "empty": ("bernoulli_order", nothing, {}),
+    "strangers": ("categorical_images", strangers, {"block": 10}),
 }
 
 
@@ -164,7 +173,7 @@ def write(name: str) -> dict[str, Any]:
         extracted = Path(folder) / f"extracted{source.suffix if source.suffix in ('.npy', '.npz') else ''}"
         if name == "labels":
             extracted = extracted.with_suffix(".npy")
-        by_name = None if options.get("embed_model", True) else model
+        by_name = None if cl.inspect(path)["model_bytes"] else model
         cl.decompress(path, extracted, model=by_name)
         contents = digest(contents_of(extracted))
     if by_name is not None:

@@ -40,6 +40,15 @@ def test_the_package_decodes_and_writes_the_same_bytes(golden: Golden, tmp_path:
     assert again.read_bytes() == golden.path.read_bytes()
 
 
+@pytest.mark.parametrize("name", ["empty", "strangers"])
+def test_an_archive_that_its_model_codes_nothing_of_needs_no_model(name: str, tmp_path: Path) -> None:
+    golden = next(golden for golden in GOLDEN if golden.name == name)
+    cl.decompress(golden.path, tmp_path / "all.npy")
+    assert digest(contents_of(tmp_path / "all.npy")) == golden.contents
+    original = open_archive(golden.path)
+    assert original.model_file is None and "features" not in original.header
+
+
 def with_feature(model: bytes, feature: int) -> bytes:
     """A model file that claims to need one feature more."""
     end = 14 + int.from_bytes(model[10:14], "little")

@@ -222,6 +222,11 @@ class Archive:
 
     # Decoding.
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether decoding asks for the model: not where it codes no item of the archive."""
+        return any(stream.type == MODEL for stream in self.directory.streams)
+
     def load_model(self) -> Model:
         """The frozen model, embedded or found by the resolver; raises WrongModel, ProgramError,
         UnknownFeature.

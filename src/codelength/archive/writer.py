@@ -45,6 +45,8 @@ STARTUP_SHARE = 0.004
 JUDGED_ITEMS = 16
 LARGEST_BLOCK = 16 * BLOCK_ITEMS
 MEMORY = 256 * 2**20
+#: How much of a file is moved at a time.
+MOVED_BYTES = 2**20
 
 
 def write_archive(
@@ -66,7 +68,8 @@ def write_archive(
 
     block_items, block_bytes: what a block holds at most (one item at least). Items where None: 1,024, or more where
     the model has so many latents that starting a block of them would cost more than 0.4%.
-    embed: put the model into the file; otherwise it is named by its SHA-256 and ``model_name``.
+    embed: put the model into the file; otherwise it is named by its SHA-256 and ``model_name``. A model that turns out
+    to code no item is left out in any case, and no reader asks for it.
     verify: decode every block, and read the file back, before it gets its name.
     max_memory: bytes that decoding may need; blocks are made smaller to stay under it, and where the model needs more
     for one item alone, nothing is written. Where None, blocks are made for 256 MiB, and a large item may need more.
@@ -95,6 +98,7 @@ def write_archive(
             writer.write_front(model.to_bytes() if embed else b"", model_name)
             writer.write_items()
             writer.write_files()
+            writer.leave_out_model()
             writer.write_end(data_sha256)
             file.flush()
             if verify:
@@ -123,12 +127,16 @@ def _verify_file(path: Path, model: Model | None, loader: ModelLoader, features:
 
 @dataclass
 class _Plan:
-    """How a class of items is written. stream: None where the model cannot code it at all."""
+    """How a class of items is written. stream: None where the model cannot code it at all.
+
+    plain_memory: bytes that decoding needs for what the model does not code; memory: for whatever is coded.
+    """
 
     item_class: ItemClass
     stream: Stream | None
     model_items: int
     plain_items: int
+    plain_memory: int
     memory: int
 
 
@@ -202,7 +210,7 @@ class _Writer:
         item_bytes = math.prod(item_class.shape) * item_class.dtype.itemsize
         within_memory = limit // plain_block_memory(item_bytes)
         plain = max(1, min(block_items or BLOCK_ITEMS, block_bytes // item_bytes, within_memory))
-        memory = plain_block_memory(plain * item_bytes)
+        memory = plain_memory = plain_block_memory(plain * item_bytes)
         stream = fit_stream(item_class.mode, item_class.dtype, item_class.shape, self.model.space, self.source.axes)
         count = plain
         if stream is not None and block_items is None:
@@ -217,7 +225,7 @@ class _Writer:
                     f"bytes, more than the {max_memory:,} that are allowed; allow as many, or choose a smaller model"
                 )
             memory = max(memory, needed)
-        return _Plan(item_class, stream, count, plain, memory)
+        return _Plan(item_class, stream, count, plain, plain_memory, memory)
 
     def _started(self, item_class: ItemClass, stream: Stream) -> int:
         """Items of a block whose start costs little enough, judged by the first items; 1 where that cannot be told."""
@@ -249,12 +257,20 @@ class _Writer:
     # The parts of the file, in order.
 
     def write_front(self, model_file: bytes, model_name: str) -> None:
+        self.model_file, self.model_name = model_file, model_name
+        self.front = self._front(any(plan.stream is not None for plan in self.plans))
+        self._write(self.front)
+
+    def _front(self, with_model: bool) -> bytes:
+        """What comes before the blocks. with_model: for an archive of which the model codes a part."""
+        model_file = self.model_file if with_model else b""
+        needs = [plan.memory if with_model else plan.plain_memory for plan in self.plans]
         header = Header(
             kind=self.source.kind,
-            memory=max([plan.memory for plan in self.plans] + [self._files_memory()]),
-            features=tuple(sorted(self.model.features)),
+            memory=max([*needs, self._files_memory()]),
+            features=tuple(sorted(self.model.features)) if with_model else (),
             model_bytes=len(model_file),
-            model_name=model_name,
+            model_name=self.model_name,
             model_sha256=self.model.sha256,
             name=self.source.name,
             arrays=self.source.arrays,
@@ -264,8 +280,26 @@ class _Writer:
         digest = bytes.fromhex(self.model.sha256)
         Header.parse(data, digest)
         front = MAGIC + uint(VERSION) + uint(len(data)) + data + digest
-        for part in (front, model_file, check_of(front, model_file)):
-            self._write(part)
+        return front + model_file + check_of(front, model_file)
+
+    def leave_out_model(self) -> None:
+        """Write the front once more, and move the blocks up to it, where the model has coded nothing."""
+        front = self._front(any(stream.type == MODEL for stream in self.streams))
+        shift = len(self.front) - len(front)
+        if front == self.front:
+            return
+        self.digest = hashlib.blake2b(front, digest_size=FILE_DIGEST_BYTES)
+        self.file.seek(0)
+        self.file.write(front)
+        for start in range(len(self.front), self.position, MOVED_BYTES):
+            self.file.seek(start)
+            piece = self.file.read(min(MOVED_BYTES, self.position - start))
+            self.file.seek(start - shift)
+            self.file.write(piece)
+            self.digest.update(piece)
+        self.front, self.position = front, self.position - shift
+        self.file.truncate(self.position)
+        self.blocks = [replace(block, offset=block.offset - shift) for block in self.blocks]
 
     def write_items(self) -> None:
         for plan in self.plans:

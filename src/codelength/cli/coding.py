@@ -148,6 +148,8 @@ def inspect(
         if not quiet and str(json) != "-":
             header = opened.header
             held = "embedded" if header.model_bytes else f"not embedded {header.model_name}".rstrip()
+            if not opened.needs_model:
+                held = "it codes nothing here, and is not needed"
             say(show_archive(figures))
             say(f"kind {header.kind}, format version {figures['format_version']}, memory to decode {header.memory:,}")
             say(f"model {figures['model_sha256']} ({held})\ndata {figures['data_sha256']}")
