@@ -79,14 +79,14 @@ def on_grids(run: Path, bits: list[int]) -> Iterator[tuple[int, FrozenModel, flo
 
 def calibration_items(run: Path) -> np.ndarray:
     """Training items, as many and chosen as freezing at the end of training does: (n, *shape)."""
-    from codelength.data.seeded import binarize, choose
     from codelength.training.config import load_recipe
-    from codelength.training.run import CALIBRATION_ITEMS, RECIPE_FILE, _own_data, _split
+    from codelength.training.data import CALIBRATION_ITEMS, load_split
+    from codelength.training.run import RECIPE_FILE
 
     recipe = load_recipe(run / RECIPE_FILE)
-    split = _split(_own_data(recipe), recipe.training, False)
-    items = split.items[choose(len(split.items), min(CALIBRATION_ITEMS, len(split.items)), seed=0)]
-    return binarize(items.astype(np.uint8), "calibration", 0) if split.binarize else items
+    if not recipe.data:
+        raise UsageError(f"the run in {run} was trained on data in memory, which its recipe does not hold")
+    return load_split(recipe.data, recipe.training).some(CALIBRATION_ITEMS)
 
 
 def outright_bits(law: Law, x: np.ndarray, context: Context) -> np.ndarray:

@@ -24,7 +24,7 @@ from codelength.archive.writer import write_archive
 from codelength.data import DataSet, datasets, load_data
 from codelength.data.arrays import from_array
 from codelength.data.seeded import choose
-from codelength.errors import NotFrozen, UsageError
+from codelength.errors import NotFrozen, UsageError, needing_torch
 from codelength.exact.files import write_atomically
 from codelength.laws.completion import complete
 from codelength.laws.frozen import FrozenModel
@@ -45,6 +45,7 @@ from codelength.weights import Packaged, packaged
 if TYPE_CHECKING:
     from torch import nn
 
+    from codelength.freezing.freeze import FreezeReport
     from codelength.training.run import Run
 
 Data = str | os.PathLike[str] | np.ndarray | DataSet
@@ -60,6 +61,7 @@ __all__ = [
     "inspect",
     "load",
     "load_data",
+    "load_run",
     "packaged_models",
     "train",
     "verify",
@@ -378,30 +380,93 @@ def save_items(items: np.ndarray, space: Space, path: str | os.PathLike[str], *,
 
 
 def train(
-    model: Any,
+    model: str | os.PathLike[str] | nn.Module | None,
     data: Data | None,
     out: str | os.PathLike[str],
-    **options: Any,
+    *,
+    minutes: float | None = None,
+    resume: bool = False,
+    start: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+    changes: Sequence[str] | None = None,
+    device: str = "cpu",
+    quiet: bool = True,
+    freeze: bool = True,
+    trust_download: bool = False,
+    max_memory: int | None = None,
 ) -> Run:
     """Train a recipe (a name or a file) or a torch module, freeze it, and leave both in the run folder ``out``.
 
-    options: ``minutes``, ``resume``, ``start`` (a run whose weights to begin with), ``seed``, ``changes`` (such
-    as ``training.steps=100``), ``device``, ``quiet``; see ``codelength.training.run.train``.
+        run = cl.train("made-digits", None, "runs/digits", changes=["training.steps=400"])
+        run = cl.train(MyModel(), array, "runs/mine", minutes=10)
+        cl.evaluate(run.frozen, "threshold-digits:test")
+
+    model: a module has ``space`` and ``law()`` (see ``examples/own_model.py``, ``examples/own_vae.py``).
+    data: integers (n, *shape), a data set, a name or a path; None for the recipe's own.
+    minutes: stop then. resume: go on with the run in ``out``, with its recipe and its data; model may then be None for
+        a recipe, and data for what a recipe can name. What is given must be what the run began with.
+    start: a finished run whose weights to begin with. seed: of weights, order and noise.
+    changes: of the recipe, such as ``training.steps=100``; for a module of the section ``training`` alone.
+    freeze: False leaves the trained module in floating point; otherwise it is tried before training.
+    max_memory: bytes that training may need; most of what the machine has free where None.
+
+    Returns a ``Run``: ``path``, ``model`` (trained, floating point), ``frozen`` (None if interrupted), ``reason``,
+    ``figures``. Raises RecipeError, UsageError, DataError, CheckpointError, FreezeError, EvaluationError, and
+    MissingPackage without PyTorch.
     """
-    from codelength.training.run import train as run_training
+    with needing_torch("training"):
+        from codelength.training.run import train as run_training
+    return run_training(
+        model,  # type: ignore[arg-type]
+        data,
+        Path(out),
+        minutes=minutes,
+        resume=resume,
+        start=None if start is None else Path(start),
+        seed=seed,
+        changes=changes,
+        device=device,
+        quiet=quiet,
+        freeze=freeze,
+        trust_download=trust_download,
+        max_memory=max_memory,
+    )
 
-    return run_training(model, data, Path(out), **options)
+
+def load_run(path: str | os.PathLike[str], model: nn.Module | None = None) -> Run:
+    """The finished run in a folder, with its trainable model.
+
+        run = cl.load_run("runs/digits")
+        run.model        # a torch module, in evaluation mode
+        run.frozen       # the same in integers, None if it was not frozen
+
+    model: the module to load the weights into, where the run was begun from a module of one's own. Raises UsageError
+    for a folder without a finished run, CheckpointError for one that cannot be read, MissingPackage without PyTorch.
+    """
+    with needing_torch("a trainable model"):
+        from codelength.training.run import load_run as load_trained
+    return load_trained(Path(path), model)
 
 
-def freeze(model: nn.Module, calibration: Data, **options: Any) -> FrozenModel:
+def freeze(
+    model: nn.Module, calibration: Data, *, tolerance: float | None = None, report: FreezeReport | None = None
+) -> FrozenModel:
     """The module as integers: the form that codes, and that gives the same file everywhere.
 
-    calibration: data like that which the model will see, from which the ranges of its activations are taken.
-    See ``codelength.freezing.freeze``; raises FreezeError for a module that cannot be frozen, naming it.
-    """
-    from codelength.freezing import freeze as run_freezing
+        frozen = cl.freeze(model, train_items[:512])
+        frozen.save("mine.clm")
 
-    return run_freezing(model, as_data(calibration), **options)
+    model: a torch module with ``space`` and ``law()``. calibration: a few hundred items or more, like those which the
+    model will see, from which the ranges of its activations are taken. tolerance: relative rate that may be lost; None
+    for 0.1%, or 0.3% of a bound. report: filled in with what freezing did to each layer
+    (``codelength.freezing.freeze.FreezeReport``).
+
+    Raises FreezeError for a module that cannot be frozen, naming it, or whose rate becomes too much worse; and
+    MissingPackage without PyTorch.
+    """
+    with needing_torch("freezing"):
+        from codelength.freezing import freeze as run_freezing
+    return run_freezing(model, as_data(calibration), tolerance=tolerance, report=report)
 
 
 # ---- common ------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
     ├── FreezeError           a module that cannot be frozen, or whose frozen rate is too much worse
     ├── NotFrozen             push or pop asked of a model in floating point
     ├── EvaluationError       NaN or infinity in a likelihood
+    ├── MissingPackage        a package of an extra, such as PyTorch, that is not installed
     ├── RecipeError           an unknown key or a value of the wrong kind in a recipe
     ├── CheckpointError       a run folder that cannot be resumed
     └── ArchiveError          a file that cannot be decoded
@@ -28,7 +29,8 @@ Messages are one sentence: what was expected, what arrived, what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 
@@ -111,6 +113,23 @@ class NotFrozen(CodelengthError):
 
 class EvaluationError(CodelengthError):
     pass
+
+
+class MissingPackage(CodelengthError, ModuleNotFoundError):
+    pass
+
+
+@contextlib.contextmanager
+def needing_torch(what: str) -> Iterator[None]:
+    """Turn the absence of PyTorch, while ``what`` imports it, into MissingPackage."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "torch" or isinstance(error, MissingPackage):
+            raise
+        raise MissingPackage(
+            f"{what} needs PyTorch, which is not installed; pip install 'codelength[train]'", name="torch"
+        ) from None
 
 
 class RecipeError(CodelengthError):

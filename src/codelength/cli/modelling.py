@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -251,9 +255,14 @@ def sample(
 
 def train(
     recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE", help="A recipe of this package by its name, or a file.", show_default=False),
-    ],
+        str | None,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A recipe of this package by its name, or a file; --resume does without.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The run folder to make.")],
     data: Annotated[
         str | None, typer.Option("--data", metavar="DATA", help="What to train on.", show_default="the recipe's own")
@@ -292,34 +301,68 @@ def train(
 ) -> None:
     """Train a recipe and freeze the result: RUN then holds model.pt (floating point) and model.clm (frozen).
 
-    An interrupt saves the whole state; --resume continues as if nothing had happened. The test split is never read.
+    An interrupt saves the whole state; --resume continues as if nothing had happened, with the recipe and the data of
+    the run. The test split is never read. A model that needs more than --max-memory (most of what the machine has free,
+    unless told) is refused before it is built.
     """
     options.prepare("cpu", jobs)
     memory = options.size(max_memory)
     check_memory_limit(memory)
-    from codelength import api
+    if recipe is None and not resume:
+        raise UsageError("expected the name or the file of a recipe, got none; `codelength train --help` lists them")
+    with _told_where_slow("loading PyTorch ...", quiet):
+        from codelength import api
 
-    _limit_training(memory)
-    run = api.train(
-        recipe,
-        data,
-        out,
-        minutes=max_minutes,
-        resume=resume,
-        start=start,
-        seed=seed,
-        changes=changes,
-        device=device,
-        quiet=quiet,
-        trust_download=trust_download,
+        _limit_training(memory)
+    again = shlex.join(
+        ["codelength", "train", "--resume", "--out", str(out)]
+        + ([] if device == "cpu" else ["--device", device])
+        + ([] if jobs is None else ["--jobs", str(jobs)])
+        + ([] if max_memory is None else ["--max-memory", max_memory])
+        + (["--trust-download"] if trust_download else [])
+        + (["--quiet"] if quiet else [])
     )
-    if run.frozen is None:
-        warn(f"interrupted; the state is saved, and `codelength train {recipe} --out {out} --resume` continues")
+    hint = f"interrupted; the state is saved, and this continues:\n{again}"
+    try:
+        run = api.train(
+            recipe,
+            data,
+            out,
+            minutes=max_minutes,
+            resume=resume,
+            start=start,
+            seed=seed,
+            changes=changes,
+            device=device,
+            quiet=quiet,
+            trust_download=trust_download,
+            max_memory=memory,
+        )
+    except KeyboardInterrupt:
+        if not (out / "checkpoint.pt").is_file():
+            raise
+        warn(hint)
+        raise typer.Exit(INTERRUPTED) from None
+    if run.reason == "interrupted":
+        warn(hint)
         raise typer.Exit(INTERRUPTED)
+    assert run.frozen is not None
     figures = run.figures["validation_nats"]
     shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
     say(f"trained for {run.figures['step']:,} steps ({run.reason}){shown and f'; validation: {shown}'}", quiet=quiet)
     say(f"{out / 'model.clm'}: {show_size(len(run.frozen.to_bytes()))}", quiet=quiet)
+
+
+@contextlib.contextmanager
+def _told_where_slow(text: str, quiet: bool) -> Iterator[None]:
+    """Say so where what follows takes more than a moment: importing, on a machine that is busy."""
+    timer = threading.Timer(1.5, lambda: None if quiet else warn(text))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _limit_training(memory: int | None) -> None:

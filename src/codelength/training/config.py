@@ -43,6 +43,7 @@ class TrainingConfig:
 
     validate_every: steps between validations; validate_items: how many items they look at, a seeded random subset, 0
     for all. patience: stop after so many validations without a better figure and keep the best weights, 0 for never.
+    A run validates ten times at least: where so many steps would be too few, also in between, for the log alone.
 
     max_minutes: stop then (the rate falls to zero by then, too), 0 for never; runs under it cannot be repeated bit for
     bit. checkpoint_minutes: between checkpoints. threads: for torch's operations, 0 to leave them as they are.
@@ -85,16 +86,28 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """model: name of a family; section: its configuration; data: name of a data set, or empty."""
+    """model: name of a family; section: its configuration; data: a data set or a path, empty for data in memory.
+
+    The recipe in a run folder also has recipe, the name or the file that it was made from; changes, made to that; and
+    data_sha256, of the items that the run trains on and validates with.
+    """
 
     model: str
     section: Any
     data: str = ""
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    recipe: str = ""
+    changes: tuple[str, ...] = ()
+    data_sha256: str = ""
 
     def to_toml(self) -> str:
         """The recipe with every default filled in."""
-        lines = [f"model = {_toml(self.model)}", f"data = {_toml(self.data)}"]
+        lines = [f"model = {_toml(self.model)}"]
+        if self.data_sha256 and not self.data:
+            lines.append("# Trained on data in memory: to resume, the same data must be handed over again.")
+        lines.append(f"data = {_toml(self.data)}")
+        origin = {"data_sha256": self.data_sha256, "recipe": self.recipe, "changes": self.changes}
+        lines += [f"{name} = {_toml(value)}" for name, value in origin.items() if value]
         for name, section in ((self.model, self.section), ("training", self.training)):
             lines += ["", f"[{name}]"]
             lines += [f"{f.name} = {_toml(getattr(section, f.name))}" for f in dataclasses.fields(section)]
@@ -154,7 +167,8 @@ def parse_recipe(text: str, where: str, changes: list[str] | None = None) -> Rec
     # A misspelt key first: it may be why there is no model.
     families = [model] if isinstance(model, str) and model in FAMILIES else list(FAMILIES)
     sections = {**{name: FAMILIES[name].config for name in families}, "training": TrainingConfig}
-    known = ["model", "data", *sections]
+    origin: dict[str, Any] = {"recipe": str, "data_sha256": str, "changes": tuple[str, ...]}
+    known = ["model", "data", *origin, *sections]
     for key in values:
         if key not in known and key != model:
             raise RecipeError(f"unknown key {key!r} in {where}{_suggestion(key, known, sections)}")
@@ -165,7 +179,9 @@ def parse_recipe(text: str, where: str, changes: list[str] | None = None) -> Rec
     if not isinstance(data, str):
         raise RecipeError(f"expected data to be the name of a data set in {where}, got {data!r}")
     section = _section(sections, values.get(model, {}), model, where)
-    return Recipe(model, section, data, _section(sections, values.get("training", {}), "training", where))
+    training = _section(sections, values.get("training", {}), "training", where)
+    more = {name: _typed(kind, values[name], f"{name} in {where}") for name, kind in origin.items() if name in values}
+    return Recipe(model, section, data, training, **more)
 
 
 def _apply(values: dict[str, Any], change: str) -> None:
@@ -234,4 +250,6 @@ def _toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(entry) for entry in value) + "]"
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+    if isinstance(value, str):  # JSON's escapes are TOML's, but for pairs of surrogates and the character 7f
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

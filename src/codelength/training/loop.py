@@ -35,6 +35,10 @@ LOG_FILE = "log.csv"
 # The averaged weights are brought up to date every so many steps, with the decay raised to that power: nearly the same
 # average for a fraction of the memory traffic.
 EMA_INTERVAL = 4
+# How often a run validates and logs at least, however short it is.
+LEAST_VALIDATIONS = 10
+# Seconds until the first checkpoint after that of the beginning; the time between them doubles from there.
+FIRST_SAVE = 10.0
 # What may differ between a run and its resumption; all else would silently make it another run.
 FREE = {
     "steps", "validate_every", "validate_items", "patience", "max_minutes", "checkpoint_minutes", "threads",
@@ -101,12 +105,14 @@ def train_model(
     device: str = "cpu",
     quiet: bool = True,
     on_step: Callable[[int], None] | None = None,
+    on_begin: Callable[[], None] | None = None,
 ) -> Outcome:
     """Train on items (n, *shape), integers, and choose by valid_items; labels (n,) if the model wants them.
 
-    out: existing folder for the checkpoint and the log. resume: go on from its checkpoint; on the CPU, with the same
-    versions and threads, the run continues bit for bit. on_step: called after each step with its number. SIGINT and
-    SIGTERM save the state and end the run.
+    out: existing folder for the checkpoint and the log. There is a checkpoint before the first step, so that a run can
+    be resumed whenever it ends. resume: go on from its checkpoint; on the CPU, with the same versions and threads, the
+    run continues bit for bit. on_begin: called once before the first checkpoint is written, or after one was read.
+    on_step: called after each step with its number. SIGINT and SIGTERM save the state and end the run.
 
     Raises CheckpointError where there is nothing that can be resumed, EvaluationError when the loss is NaN or infinite,
     UsageError for a device that is not there.
@@ -118,10 +124,18 @@ def train_model(
     # Gradients of nearly certain elements decay into denormal numbers, which processors are slow at.
     torch.set_flush_denormal(True)
     run = _Run(model, items, valid_items, config, out, labels, valid_labels, _device(device))
-    with Log(out / LOG_FILE) as log, Progress(config.steps, quiet) as progress, _stop_on_signals(run):
+    with (
+        Log(out / LOG_FILE) as log,
+        Progress(config.steps, quiet, config.max_minutes) as progress,
+        _stop_on_signals(run),
+    ):
         if resume:
             run.load()
             log.truncate(run.step)
+        if on_begin is not None:
+            on_begin()
+        if not resume:
+            run.save()
         return run.go(log, progress, on_step)
 
 
@@ -181,9 +195,12 @@ class _Run:
     def go(self, log: Log, progress: Progress, on_step: Callable[[int], None] | None) -> Outcome:
         config = self.config
         start = time.monotonic() - self.seconds
-        begun, saved = time.monotonic(), time.monotonic()
+        begun, saved, validated = time.monotonic(), time.monotonic(), time.monotonic()
+        often = max(1, min(config.validate_every, config.steps // LEAST_VALIDATIONS))
+        pause = 60 * config.max_minutes / LEAST_VALIDATIONS if config.max_minutes else math.inf
         total, count = torch.zeros((), device=self.device), 0
         reason = "done"
+        progress.begin(self.step)
         self.model.train()
         while self.step < config.steps:
             minutes = (time.monotonic() - begun) / 60
@@ -194,34 +211,48 @@ class _Run:
                 reason = "minutes"
                 break
             rate = learning_rate(config, self.step, minutes)
-            total = total + self._step(rate)
+            loss = self._step(rate)
+            total = total + loss
             count += 1
             self.step += 1
             self.seconds = time.monotonic() - start
             if on_step is not None:
                 on_step(self.step)
-            if self.step % config.validate_every == 0 or self.step == config.steps:
-                loss = float(total) / count
-                if not math.isfinite(loss):
-                    raise EvaluationError(
-                        f"the loss is {loss} at step {self.step}; lower training.learning_rate or set training.clip"
-                    )
-                self._validate()
-                self._log(log, progress, rate, loss)
+            planned = self.step % config.validate_every == 0 or self.step == config.steps
+            if planned or self.step % often == 0 or time.monotonic() - validated >= pause:
+                asked = time.monotonic()
+                mean = self._finite(float(total) / count)
+                self._validate(planned)
+                self._log(log, progress, rate, mean)
                 total, count = torch.zeros((), device=self.device), 0
-                if config.patience and self.stale >= config.patience:
+                validated = time.monotonic()
+                if pause < math.inf:  # validations do not take more than a part of the time that a run is given
+                    pause = max(pause, 3 * (validated - asked))
+                if planned and config.patience and self.stale >= config.patience:
                     reason = "early"
                     break
+            elif progress.is_due():
+                progress.between(self.step, self._bits(self._finite(float(loss))))
             progress.update(self.step)
-            if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+            # The first checkpoints follow each other closely: a young run has not much else to show.
+            if time.monotonic() - saved > min(60 * config.checkpoint_minutes, max(FIRST_SAVE, saved - begun)):
                 self.save()
                 saved = time.monotonic()
+        if reason == "minutes" and count:
+            self._validate(True)
+            self._log(log, progress, rate, float(total) / count)
         self.save()
-        if reason == "minutes" and self.step % config.validate_every:
-            self._validate()
-            if count:
-                self._log(log, progress, rate, float(total) / count)
         return Outcome(self._final(reason), reason, self.step, self.seconds, self.figures)
+
+    def _finite(self, loss: float) -> float:
+        if not math.isfinite(loss):
+            raise EvaluationError(
+                f"the loss is {loss} at step {self.step}; lower training.learning_rate or set training.clip"
+            )
+        return loss
+
+    def _bits(self, nats: float) -> float:
+        return nats / (self.dims * math.log(2))
 
     def _step(self, rate: float) -> Tensor:
         config = self.config
@@ -267,7 +298,8 @@ class _Run:
         return self.average
 
     @torch.no_grad()
-    def _validate(self) -> None:
+    def _validate(self, planned: bool) -> None:
+        """Look at the validation items; what is not planned changes nothing but the figures."""
         average = self._averaged()
         generator = torch.Generator().manual_seed(0)  # the same draws at every validation
         parts: list[dict[str, Tensor]] = []
@@ -280,6 +312,8 @@ class _Run:
                 parts.append({"nats": average.law().log_prob(x, _context(x, generator))})  # type: ignore[operator]
         self.figures = {name: float(torch.cat([p[name] for p in parts]).double().mean()) for name in parts[0]}
         chief = next(iter(self.figures.values()))
+        if not planned:
+            return
         if chief > self.best:
             self.best, self.stale = chief, 0
             if self.config.patience:
@@ -288,7 +322,7 @@ class _Run:
             self.stale += 1
 
     def _log(self, log: Log, progress: Progress, rate: float, loss: float) -> None:
-        bits = -next(iter(self.figures.values())) / (self.dims * math.log(2))
+        bits = self._bits(-next(iter(self.figures.values())))
         figures = {f"valid_{name}": value for name, value in self.figures.items()}
         row = {"train_nats": -loss, **figures, "valid_bits_per_dim": bits, "learning_rate": rate}
         log.write(self.step, self.seconds, row)
@@ -316,6 +350,7 @@ class _Run:
             "best": self.best,
             "stale": self.stale,
             "best_weights": self.best_weights,
+            "figures": self.figures,
         }
         if self.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
@@ -347,6 +382,7 @@ class _Run:
                 torch.cuda.set_rng_state(state["cuda_rng"], self.device)
             self.step, self.seconds = state["step"], state["seconds"]
             self.best, self.stale, self.best_weights = state["best"], state["stale"], state["best_weights"]
+            self.figures = state.get("figures", {})
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError):
             raise CheckpointError(
                 f"{self.path} holds another model than this one; resume with the recipe that began the run"

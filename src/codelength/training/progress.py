@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
+import os
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -55,14 +58,30 @@ class Log:
                 self.board.add_scalar(name, value, step)
 
 
-class Progress:
-    """A bar with bits/dim and time left on a terminal, where rich is installed; else a line for each validation."""
+class Teller:
+    """Says what a run is about to do, a line each, on stderr; nothing if quiet."""
 
-    def __init__(self, steps: int, quiet: bool) -> None:
-        self.steps, self.quiet = steps, quiet
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def __call__(self, line: str) -> None:
+        if not self.quiet:
+            print(line, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Count, rate and time left: a bar on a terminal, where rich is installed; else a line for each validation, and
+    now and then between them.
+
+    minutes: after which the run ends, 0 for never.
+    """
+
+    def __init__(self, steps: int, quiet: bool, minutes: float = 0.0) -> None:
+        self.steps, self.quiet, self.minutes = steps, quiet, minutes
+        self.begin(0)
         self.bar: Any = None
         self.task: Any = None
-        if quiet or not sys.stderr.isatty():
+        if quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
             return
         try:
             from rich import progress
@@ -74,10 +93,10 @@ class Progress:
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[figure]}"),
-            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[left]}"),
         ]
         self.bar = progress.Progress(*columns, console=Console(stderr=True))
-        self.task = self.bar.add_task("training", total=steps, figure="")
+        self.task = self.bar.add_task("training", total=steps, figure="", left="")
 
     def __enter__(self) -> Progress:
         if self.bar is not None:
@@ -88,15 +107,58 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
 
+    def begin(self, step: int) -> None:
+        """Steps from this one on are counted from now."""
+        self.first, self.begun = step, time.monotonic()
+        self.due = -math.inf  # the first step's figure is shown at once
+
+    def seconds_left(self, step: int) -> float:
+        """Until the last step at the rate so far, or until the minutes are over, whichever comes first."""
+        passed = time.monotonic() - self.begun
+        left = passed / max(1, step - self.first) * (self.steps - step)
+        return max(0.0, min(left, 60 * self.minutes - passed)) if self.minutes else left
+
+    def pace(self, step: int) -> str:
+        """Rate and time left, in words."""
+        rate = (step - self.first) / max(1e-9, time.monotonic() - self.begun)
+        return f"{rate:.3g} steps/s, about {show_seconds(self.seconds_left(step))} left"
+
     def update(self, step: int) -> None:
         if self.bar is not None:
-            self.bar.update(self.task, completed=step)
+            self.bar.update(self.task, completed=step, left=self.pace(step))
+
+    def is_due(self) -> bool:
+        """Whether it is time for a word between validations."""
+        return not self.quiet and time.monotonic() >= self.due
+
+    def between(self, step: int, bits: float) -> None:
+        """A word between validations. bits: of one batch, per dimension."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=step, figure=f"batch {bits:.4f} bits/dim")
+        elif not self.quiet:
+            self._line(f"step {step:,}/{self.steps:,}, batch {bits:.4f} bits/dim, {self.pace(step)}")
+        self._spoken()
 
     def report(self, step: int, seconds: float, bits: float, figures: dict[str, float]) -> None:
+        """A validation. bits: per dimension of the validation items."""
         if self.bar is not None:
             self.bar.update(self.task, completed=step, figure=f"{bits:.4f} bits/dim")
         elif not self.quiet:
-            left = seconds / step * (self.steps - step)
             nats = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if name.endswith("nats"))
-            line = f"step {step}/{self.steps}, {bits:.4f} bits/dim ({nats}), {seconds:.0f} s, about {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
+            done = f"step {step:,}/{self.steps:,}, {bits:.4f} bits/dim ({nats})"
+            self._line(f"{done}, {show_seconds(seconds)}, {self.pace(step)}")
+        self._spoken()
+
+    def _line(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def _spoken(self) -> None:
+        passed = time.monotonic() - self.begun
+        self.due = time.monotonic() + (0.5 if self.bar is not None else min(60.0, max(5.0, passed / 5)))
+
+
+def show_seconds(seconds: float) -> str:
+    """A time for people: 12 s, 3 min, 2.5 h."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,18 +1,20 @@
 """A run from beginning to end: data, model, training, freezing, and the folder that holds them.
 
-recipe.toml     the recipe with every default filled in
+recipe.toml     the recipe with every default filled in, and the data that was really used, with its hash
 log.csv         one row per validation
 checkpoint.pt   the complete state, to resume from
 model.pt        the trained weights in floating point
 model.clm       the frozen model, which codes and evaluates
 freeze.txt      what freezing did to each layer
-run.json        figures of the run
+run.json        figures of the run; from its beginning on what it is of
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,28 +23,23 @@ import numpy as np
 import torch
 from torch import nn
 
-from codelength.data import DataSet, load_data
-from codelength.data.arrays import from_array
-from codelength.data.load import parse_spec
-from codelength.data.registry import REGISTRY
-from codelength.data.seeded import binarize, choose
+from codelength.data import DataSet
 from codelength.errors import CheckpointError, DataError, RecipeError, UsageError
 from codelength.exact.files import write_atomically
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
 from codelength.models.registry import FAMILIES, symbol_frequencies
 from codelength.training.checkpoint import load_checkpoint, save_checkpoint
-from codelength.training.config import Recipe, TrainingConfig, load_recipe
-from codelength.training.loop import CHECKPOINT_FILE, train_model
+from codelength.training.config import Recipe, TrainingConfig, load_recipe, recipe_names
+from codelength.training.data import CALIBRATION_ITEMS, Split, load_split, stored_spec
+from codelength.training.loop import CHECKPOINT_FILE, FREE, train_model
+from codelength.training.progress import Teller
 
 RECIPE_FILE = "recipe.toml"
 MODEL_FILE = "model.pt"
 FROZEN_FILE = "model.clm"
 REPORT_FILE = "freeze.txt"
 FIGURES_FILE = "run.json"
-#: Of data without a validation split, every so many-th item (chosen at random) is set aside.
-HELD_OUT = 10
-CALIBRATION_ITEMS = 1024
 
 
 @dataclass(frozen=True)
@@ -57,21 +54,8 @@ class Run:
     figures: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Split:
-    """items (n, *shape), labels (n,) or None, for training and validation; what space they live in when trained on."""
-
-    items: np.ndarray
-    labels: np.ndarray | None
-    valid_items: np.ndarray
-    valid_labels: np.ndarray | None
-    space: Space
-    name: str
-    binarize: str
-
-
 def train(
-    model: str | Path | nn.Module,
+    model: str | Path | nn.Module | None,
     data: Any,
     out: str | Path,
     *,
@@ -79,21 +63,26 @@ def train(
     resume: bool = False,
     start: str | Path | None = None,
     seed: int | None = None,
-    changes: list[str] | None = None,
+    changes: Sequence[str] | None = None,
     device: str = "cpu",
     quiet: bool = True,
     freeze: bool = True,
     trust_download: bool = False,
+    max_memory: int | None = None,
 ) -> Run:
     """Train, freeze, and leave everything in the folder `out`.
 
     model: name or file of a recipe, or a torch module with `space` and `law()` (see codelength.training.loop). data: a
     data set, its name with or without a split, a path or an array; None for the recipe's own. minutes, seed: the same
     as changes of training.max_minutes and of all seeds. changes: such as "training.steps=100", on top of the recipe
-    (or, for a module, of the defaults). With `resume` the recipe is the one in the folder. start: the folder of a
-    finished run whose weights to begin with; they must fit the model.
+    (or, for a module, of the defaults). start: the folder of a finished run whose weights to begin with; they must fit
+    the model. max_memory: bytes that training may need; most of what the machine has free where None.
 
-    Raises RecipeError, UsageError (a folder that holds a run already), DataError, CheckpointError, FreezeError.
+    With `resume` recipe and data are those of the folder. model may then be None for a recipe, data for what the recipe
+    can name; where they are given, they must be the ones that the run began with.
+
+    Raises RecipeError, UsageError (a folder that holds a run already; too little memory), DataError, CheckpointError,
+    FreezeError, EvaluationError.
     """
     out = Path(out)
     changes = list(changes or [])
@@ -102,25 +91,50 @@ def train(
     if seed is not None:
         changes.append(f"training.seed={seed}")
     if resume and not (out / CHECKPOINT_FILE).is_file():
-        raise CheckpointError(f"expected a run to resume in {out}, found no {CHECKPOINT_FILE} there")
+        raise CheckpointError(
+            f"expected a run to resume in {out}, found no {CHECKPOINT_FILE} there; train without --resume first"
+        )
     if not resume and (out / CHECKPOINT_FILE).exists():
         raise UsageError(f"{out} holds a run already; resume it, or choose another folder")
     recipe, config = _recipe(model, out, changes, resume, seed)
-    split = _split(data if data is not None else _own_data(recipe), config, trust_download)
+    name = recipe.model if recipe is not None else type(model).__name__
+    source = data if data is not None else _own_data(recipe, out, resume)
+    tell = Teller(quiet)
+    tell(f"{'going on with' if resume else 'training'} {_title(recipe, model)} on {_shown(source)} ...")
+    split = load_split(source, config, trust_download)
+    if resume:
+        _same_data(recipe, out, split, data is not None)
+    tell(str(split))
     config = dataclasses.replace(config, binarize=split.binarize)
     if isinstance(model, nn.Module):
         module = model
     else:
         assert recipe is not None
-        recipe = dataclasses.replace(recipe, training=config)
+        stored = recipe.data if resume and recipe.data_sha256 else stored_spec(source)
+        recipe = dataclasses.replace(recipe, training=config, data=stored, data_sha256=split.sha256)
         module = FAMILIES[recipe.model].build(recipe.section, split.space, _frequencies(split))
     if start is not None and not resume:
         _begin_with(module, Path(start))
     _check(module, split)
+    symbols = module.space.symbols  # type: ignore[union-attr]
     labelled = bool(getattr(module, "labels", 0))
+    figures: dict[str, Any] = {
+        "model": name,
+        "data": split.name,
+        "data_sha256": split.sha256,
+        **({} if start is None else {"start": Path(start).name}),
+        "shape": list(split.space.shape),
+        "symbols": symbols,
+        "parameters": sum(p.numel() for p in module.parameters()),
+    }
+
+    def begin() -> None:
+        """What the folder holds from the beginning; a run that cannot be resumed leaves it as it was."""
+        if recipe is not None:
+            write_atomically(out / RECIPE_FILE, recipe.to_toml().encode())
+        _write_figures(out, {**figures, "reason": "unfinished"})
+
     _make_folder(out)
-    if recipe is not None:
-        write_atomically(out / RECIPE_FILE, recipe.to_toml().encode())
     outcome = train_model(
         module,
         split.items,
@@ -132,29 +146,76 @@ def train(
         resume=resume,
         device=device,
         quiet=quiet,
+        on_begin=begin,
     )
-    figures = {
-        "model": recipe.model if recipe is not None else type(module).__name__,
-        "data": split.name,
-        **({} if start is None else {"start": Path(start).name}),
-        "shape": list(split.space.shape),
-        "symbols": split.space.symbols,
-        "parameters": sum(p.numel() for p in module.parameters()),
+    figures |= {
         "reason": outcome.reason,
         "step": outcome.step,
         "seconds": round(outcome.seconds, 1),
         "validation_nats": outcome.figures,
     }
-    write_atomically(out / FIGURES_FILE, (json.dumps(figures, indent=2) + "\n").encode())
+    _write_figures(out, figures)
     if outcome.reason == "interrupted":
         return Run(out, outcome.model, None, outcome.reason, figures)
     trained = outcome.model.cpu()
     save_checkpoint(
-        {"shape": list(split.space.shape), "symbols": split.space.symbols, "model": trained.state_dict()},
+        {"shape": list(split.space.shape), "symbols": symbols, "model": trained.state_dict()},
         out / MODEL_FILE,
     )
+    if freeze:
+        tell("freezing ...")
     frozen = _freeze(trained, split, out) if freeze else None
     return Run(out, trained, frozen, outcome.reason, figures)
+
+
+def _write_figures(out: Path, figures: dict[str, Any]) -> None:
+    write_atomically(out / FIGURES_FILE, (json.dumps(figures, indent=2) + "\n").encode())
+
+
+def _title(recipe: Recipe | None, model: Any) -> str:
+    if recipe is None:
+        return f"a {type(model).__name__}"
+    return Path(recipe.recipe).stem if recipe.recipe else recipe.model
+
+
+def _shown(data: Any) -> str:
+    if isinstance(data, str | os.PathLike):
+        return str(data)
+    if isinstance(data, DataSet):
+        return data.name
+    return f"an array {getattr(data, 'dtype', '')} {getattr(data, 'shape', '')}"
+
+
+def _same_data(recipe: Recipe | None, out: Path, split: Split, given: bool) -> None:
+    """Raise CheckpointError where the run in a folder was trained on other data. Runs of before hashes were kept are
+    believed."""
+    if recipe is not None:
+        name, known = recipe.data or "data in memory", recipe.data_sha256
+    else:
+        figures = _figures(out)
+        name, known = figures.get("data", "data in memory"), figures.get("data_sha256", "")
+    if not known or known == split.sha256:
+        return
+    what = f"the run in {out} was trained on {name}, whose items have the sha256 {known[:12]}.., "
+    if not given:
+        raise CheckpointError(
+            f"{what}and they now have {split.sha256[:12]}..; bring the data back as it was, or start a run in another "
+            "folder"
+        )
+    raise CheckpointError(
+        f"{what}and those of {split.name} have {split.sha256[:12]}..; resume with the data of the run"
+        + (" (leave --data out)" if recipe is not None and recipe.data else "")
+        + ", or start a run in another folder"
+    )
+
+
+def _figures(run: Path) -> dict[str, Any]:
+    """The figures of a run folder, as far as it has some."""
+    try:
+        figures = json.loads((run / FIGURES_FILE).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return figures if isinstance(figures, dict) else {}
 
 
 def _finished(run: Path) -> dict[str, Any]:
@@ -195,22 +256,61 @@ def load_run(path: str | Path, model: nn.Module | None = None) -> Run:
     frozen = None
     if (path / FROZEN_FILE).is_file():
         frozen = FrozenModel.from_bytes((path / FROZEN_FILE).read_bytes())
-    figures = json.loads((path / FIGURES_FILE).read_text("utf-8")) if (path / FIGURES_FILE).is_file() else {}
-    return Run(path, model.eval(), frozen, "loaded", figures)
+    return Run(path, model.eval(), frozen, "loaded", _figures(path))
 
 
 def _recipe(
-    model: str | Path | nn.Module, out: Path, changes: list[str], resume: bool, seed: int | None
+    model: str | Path | nn.Module | None, out: Path, changes: list[str], resume: bool, seed: int | None
 ) -> tuple[Recipe | None, TrainingConfig]:
+    stored = out / RECIPE_FILE
     if isinstance(model, nn.Module):
         if not (hasattr(model, "law") and hasattr(model, "space")):
             raise UsageError(f"expected a module with a space and a law, got {type(model).__name__} without")
+        if resume and stored.is_file():
+            raise UsageError(f"the run in {out} was begun from a recipe; resume it without a module")
         return None, _module_config(changes)
-    stored = out / RECIPE_FILE
-    recipe = load_recipe(stored if resume and stored.is_file() else model, changes)
-    if seed is not None and not resume and hasattr(recipe.section, "seed"):
-        recipe = dataclasses.replace(recipe, section=dataclasses.replace(recipe.section, seed=seed))
-    return recipe, recipe.training
+    if resume and not stored.is_file():
+        raise UsageError(
+            f"the run in {out} was begun from a module of its own; resume it in Python, with that module: "
+            "codelength.train(module, data, out, resume=True)"
+        )
+    if resume:
+        recipe = load_recipe(stored, changes)
+        if model is not None:
+            _same_recipe(model, load_recipe(stored), out)
+    elif model is None:
+        raise UsageError("expected the name or the file of a recipe, got none; only --resume can do without")
+    else:
+        recipe = load_recipe(model, changes)
+        if seed is not None and hasattr(recipe.section, "seed"):
+            changes.append(f"{recipe.model}.seed={seed}")
+            recipe = dataclasses.replace(recipe, section=dataclasses.replace(recipe.section, seed=seed))
+        named = str(model) if str(model) in recipe_names() else stored_spec(Path(model))
+        recipe = dataclasses.replace(recipe, recipe=named, data_sha256="")
+    return dataclasses.replace(recipe, changes=(*recipe.changes, *changes)), recipe.training
+
+
+def _same_recipe(given: str | Path, stored: Recipe, out: Path) -> None:
+    """Raise UsageError where a run was begun from another recipe than the one that it is to be resumed with."""
+    other = load_recipe(given)
+    pairs = [("model", stored.model, other.model)]
+    if stored.model == other.model:
+        other = load_recipe(given, list(stored.changes))
+        for section, mine, theirs in (
+            (stored.model, stored.section, other.section),
+            ("training", stored.training, other.training),
+        ):
+            for entry in dataclasses.fields(mine):
+                # What the data decided is not the recipe's.
+                if section != "training" or entry.name not in (*FREE, "binarize"):
+                    name = f"{section}.{entry.name}"
+                    pairs.append((name, getattr(mine, entry.name), getattr(theirs, entry.name)))
+    for name, mine, theirs in pairs:
+        if mine != theirs:
+            raise UsageError(
+                f"the run in {out} has {name} = {mine!r}, and {str(given)!r} says {theirs!r}; leave the recipe out to "
+                "resume, or start a run in another folder"
+            )
 
 
 def _module_config(changes: list[str]) -> TrainingConfig:
@@ -225,55 +325,12 @@ def _module_config(changes: list[str]) -> TrainingConfig:
     return parse_recipe('model = "made"', "the changes", changes).training
 
 
-def _own_data(recipe: Recipe | None) -> str:
-    if recipe is None or not recipe.data:
-        raise UsageError("expected data to train on, got none")
-    return recipe.data
-
-
-def _split(data: Any, config: TrainingConfig, trust_download: bool) -> Split:
-    train_set, valid_set = _sets(data, trust_download)
-    space, items = train_set.space, train_set.items
-    if items is None or space is None or space.is_free:
-        raise DataError(f"expected items of one size to train on, got {train_set.name} with images of several sizes")
-    labels = train_set.labels
-    if valid_set is None:
-        valid = choose(len(items), max(1, len(items) // HELD_OUT), seed=0)
-        rest = np.setdiff1d(np.arange(len(items)), valid)
-        valid_items, valid_labels = items[valid], None if labels is None else labels[valid]
-        items, labels = items[rest], None if labels is None else labels[rest]
-    else:
-        assert valid_set.items is not None
-        valid_items, valid_labels = valid_set.items, valid_set.labels
-    if len(items) == 0:
-        raise DataError(f"expected at least two items to train on, got {len(train_set)} in {train_set.name}")
-    dynamic = config.binarize == "dynamic" or train_set.binarize == "dynamic"
-    if dynamic:
-        if train_set.binarize != "dynamic" and space.symbols != 256:
-            raise DataError(f"dynamic binarization needs grey values 0 .. 255, {train_set.name} has {space.symbols}")
-        space = Space(space.shape, 2)
-        if valid_set is None or int(valid_items.max(initial=0)) > 1:  # else it comes drawn, once for everybody
-            valid_items = binarize(valid_items.astype(np.uint8), f"validation of {train_set.name}", 0)
-    return Split(
-        items, labels, valid_items, valid_labels, space, train_set.name, "dynamic" if dynamic else ""
-    )  # fmt: skip
-
-
-def _sets(data: Any, trust_download: bool) -> tuple[DataSet, DataSet | None]:
-    """Training items, and validation items where the data set has a split for them."""
-    if isinstance(data, DataSet):
-        return data, None
-    if isinstance(data, np.ndarray):
-        return from_array(data), None
-    if isinstance(data, str):
-        spec = parse_spec(data)
-        if spec.name in REGISTRY and spec.part in (None, "train"):
-            splits = REGISTRY[spec.name].splits
-            whole = data if spec.part else data.replace(spec.name, f"{spec.name}:train", 1)
-            if "train" in splits:
-                valid = load_data(f"{spec.name}:valid", trust_download=trust_download) if "valid" in splits else None
-                return load_data(whole, trust_download=trust_download), valid
-    return load_data(data, trust_download=trust_download), None
+def _own_data(recipe: Recipe | None, out: Path, resume: bool) -> str:
+    if recipe is not None and recipe.data:
+        return recipe.data
+    if resume:
+        raise UsageError(f"the run in {out} was trained on data in memory; hand the same data over to resume it")
+    raise UsageError("expected data to train on, got none")
 
 
 def _frequencies(split: Split) -> np.ndarray:
@@ -284,14 +341,37 @@ def _frequencies(split: Split) -> np.ndarray:
 
 
 def _check(module: nn.Module, split: Split) -> None:
-    space, labels = module.space, int(getattr(module, "labels", 0))
-    if not (space.admits(split.items.shape[1:]) and space.symbols == split.space.symbols):  # type: ignore[union-attr,operator]
-        raise DataError(f"expected items of the model's space {space}, got {split.space}")
+    space: Any = module.space
+    labels = int(getattr(module, "labels", 0))
+    if split.shape is not None and not space.admits(split.items.shape[1:]) and space.admits(split.shape):
+        raise DataError(
+            f"expected items along the first axis, got one item by itself (shape {split.shape}) in {split.name}; train "
+            "on many, and give one as array[None]"
+        )
+    if not space.admits(split.items.shape[1:]) or (split.binarize and space.symbols != 2):
+        raise DataError(f"expected items of the model's space {space}, got {split.space} in {split.name}")
+    if space.symbols < split.space.symbols:
+        for items, _, named in split.parts():
+            wrong = np.flatnonzero((items >= space.symbols).reshape(len(items), -1).any(1))
+            if len(wrong):
+                raise DataError(
+                    f"expected whole numbers from 0 to {space.symbols - 1}, the model's symbols, but {named(wrong[0])} "
+                    f"holds {items[wrong[0]].max()}"
+                )
     if labels:
-        if split.labels is None or split.valid_labels is None:
-            raise DataError(f"a model of {labels} labels needs labelled data, {split.name} has none")
-        if int(split.labels.max()) >= labels or int(split.labels.min()) < 0:
-            raise DataError(f"expected labels below {labels}, {split.name} has {split.labels.max()}")
+        for items, given, named in split.parts():
+            if given is None:
+                raise DataError(f"a model of {labels} labels needs labelled data, {split.name} has none")
+            if given.shape != items.shape[:1] or given.dtype.kind not in "iub":
+                raise DataError(
+                    f"expected a whole number for each of {len(items):,} items as its label, got {given.dtype} "
+                    f"{given.shape} in {split.name}"
+                )
+            wrong = np.flatnonzero((given < 0) | (given >= labels))
+            if len(wrong):
+                raise DataError(
+                    f"expected labels from 0 to {labels - 1}, but {named(wrong[0])} has the label {given[wrong[0]]}"
+                )
 
 
 def _make_folder(out: Path) -> None:
@@ -304,14 +384,10 @@ def _make_folder(out: Path) -> None:
 def _freeze(model: nn.Module, split: Split, out: Path) -> FrozenModel:
     from codelength.freezing.freeze import FreezeReport, freeze
 
-    some = choose(len(split.items), min(CALIBRATION_ITEMS, len(split.items)), seed=0)
-    items = split.items[some]
-    if split.binarize:
-        items = binarize(items.astype(np.uint8), "calibration", 0)
     report = FreezeReport()
     try:
         with torch.no_grad():
-            frozen = freeze(model, items, report=report)
+            frozen = freeze(model, split.some(CALIBRATION_ITEMS), report=report)
     finally:
         write_atomically(out / REPORT_FILE, ("\n".join(report.lines()) + "\n").encode())
     write_atomically(out / FROZEN_FILE, frozen.to_bytes())

@@ -1,0 +1,197 @@
+"""What a run is trained on: its items, those that validate it, and how a run folder knows them again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codelength.data import DataSet, load_data
+from codelength.data.arrays import from_array
+from codelength.data.dataset import items_sha256
+from codelength.data.load import parse_spec
+from codelength.data.registry import REGISTRY
+from codelength.data.seeded import binarize, choose
+from codelength.errors import DataError, UsageError
+from codelength.laws.space import Space
+from codelength.training.config import TrainingConfig
+
+#: Of data without a validation split, every so many-th item (chosen at random) is set aside.
+HELD_OUT = 10
+CALIBRATION_ITEMS = 1024
+
+
+@dataclass(frozen=True)
+class Split:
+    """items (n, *shape), labels (n,) or None, for training and validation; what space they live in when trained on.
+
+    shape: of the array that the items came from, None where they came from none. valid_name: of the split that the
+    validation items are, empty where they are set aside from the data that was named. index, valid_index: the numbers
+    of the items in their split.
+    """
+
+    items: np.ndarray
+    labels: np.ndarray | None
+    valid_items: np.ndarray
+    valid_labels: np.ndarray | None
+    space: Space
+    name: str
+    binarize: str
+    shape: tuple[int, ...] | None = None
+    valid_name: str = ""
+    index: np.ndarray | None = None
+    valid_index: np.ndarray | None = None
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all items by value, in their order: those to train on and those to validate with."""
+        digest = hashlib.sha256(b"codelength training 1\n")
+        for items in (self.items, self.valid_items):
+            digest.update(items_sha256(items).encode() + b"\n")
+        return digest.hexdigest()
+
+    def __str__(self) -> str:
+        shape = "x".join(map(str, self.space.shape)) or "one element"
+        dynamic = ", binarized anew at every visit" if self.binarize else ""
+        valid = "of their own split" if self.valid_name else "set aside"
+        return (
+            f"{len(self.items):,} items of {shape}, {self.space.symbols:,} symbols{dynamic}; "
+            f"{len(self.valid_items):,} {valid} to validate with"
+        )
+
+    def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray | None, Callable[[int], str]]]:
+        """Items and labels to train on, then those to validate with; each with a function that names the item of a
+        row."""
+
+        def named(index: np.ndarray | None, name: str) -> Callable[[int], str]:
+            return lambda row: f"item {int(row if index is None else index[row])} of {name}"
+
+        yield self.items, self.labels, named(self.index, self.name)
+        yield self.valid_items, self.valid_labels, named(self.valid_index, self.valid_name or self.name)
+
+    def some(self, count: int) -> np.ndarray:
+        """At most so many of the items to train on, chosen at random (seeded), as the model sees them."""
+        items = self.items[choose(len(self.items), min(count, len(self.items)), seed=0)]
+        return binarize(items.astype(np.uint8), "calibration", 0) if self.binarize else items
+
+
+def stored_spec(data: Any) -> str:
+    """How a recipe says where this data is, from whatever folder it is read; empty for what lies in memory."""
+    if isinstance(data, os.PathLike):
+        spec = os.path.abspath(Path(data).expanduser())
+    elif isinstance(data, str):
+        name = parse_spec(data).name
+        spec = data if name in REGISTRY else os.path.abspath(Path(name).expanduser()) + data[len(name) :]
+    else:
+        return ""
+    return spec if spec.isascii() or not any("\ud800" <= c <= "\udfff" for c in spec) else ""  # no text in UTF-8
+
+
+def load_split(data: Any, config: TrainingConfig, trust_download: bool = False) -> Split:
+    """The items of a data set, an array, or what ``load_data`` takes. Raises DataError for what cannot be trained on,
+    and what ``load_data`` raises."""
+    train_set, valid_set = _sets(data, trust_download)
+    items, space = _checked(train_set)
+    labels = train_set.labels
+    index = valid_index = None
+    if valid_set is None:
+        valid = choose(len(items), max(1, len(items) // HELD_OUT), seed=0)
+        rest = np.setdiff1d(np.arange(len(items)), valid)
+        valid_items, valid_labels = items[valid], None if labels is None else labels[valid]
+        items, labels = items[rest], None if labels is None else labels[rest]
+        index, valid_index = rest, valid
+    else:
+        assert valid_set.items is not None
+        valid_items, valid_labels = valid_set.items, valid_set.labels
+    if len(items) == 0:
+        raise DataError(f"expected at least two items to train on, got {len(train_set)} in {train_set.name}")
+    if len(valid_items) == 0:
+        raise DataError(f"expected items to validate with, got none in the split of {train_set.name} for them")
+    dynamic = config.binarize == "dynamic" or train_set.binarize == "dynamic"
+    if dynamic:
+        if train_set.binarize != "dynamic" and space.symbols != 256:
+            raise DataError(f"dynamic binarization needs grey values 0 .. 255, {train_set.name} has {space.symbols}")
+        space = Space(space.shape, 2)
+        if valid_set is None or int(valid_items.max(initial=0)) > 1:  # else it comes drawn, once for everybody
+            valid_items = binarize(valid_items.astype(np.uint8), f"validation of {train_set.name}", 0)
+    members = train_set.origin.members
+    return Split(
+        items,
+        labels,
+        valid_items,
+        valid_labels,
+        space,
+        train_set.name,
+        "dynamic" if dynamic else "",
+        shape=members[0].shape if len(members) == 1 else None,
+        valid_name="" if valid_set is None else valid_set.name,
+        index=index,
+        valid_index=valid_index,
+    )
+
+
+def _sets(data: Any, trust_download: bool) -> tuple[DataSet, DataSet | None]:
+    """Training items, and validation items where the data set has a split for them."""
+    if isinstance(data, DataSet):
+        return data, None
+    if isinstance(data, np.ndarray):
+        return from_array(data), None
+    if isinstance(data, str):
+        spec = parse_spec(data)
+        if spec.name in REGISTRY and spec.part in (None, "train"):
+            splits = REGISTRY[spec.name].splits
+            whole = data if spec.part else data.replace(spec.name, f"{spec.name}:train", 1)
+            if "train" in splits:
+                valid = load_data(f"{spec.name}:valid", trust_download=trust_download) if "valid" in splits else None
+                return load_data(whole, trust_download=trust_download), valid
+    elif not isinstance(data, os.PathLike):
+        raise UsageError(
+            f"expected data to train on (a name, a path, an array of numpy or a data set), got a {type(data).__name__}"
+        )
+    return load_data(data, trust_download=trust_download), None
+
+
+def _checked(data: DataSet) -> tuple[np.ndarray, Space]:
+    """The items and their space, where they are symbols of one shape."""
+    items, space = data.items, data.space
+    if items is None:
+        raise DataError(
+            f"expected items of one size to train on, got {data.name} with images of several sizes; crop or scale them"
+        )
+    if len(items) == 0:
+        raise DataError(f"expected at least two items to train on, got none in {data.name}")
+    if space is None:
+        raise DataError(f"{_not_symbols(items, data.name)}; {_advice(items)}")
+    if space.is_free:
+        raise DataError(f"expected items of one size to train on, got {data.name} with images of several sizes")
+    return items, space
+
+
+def _not_symbols(items: np.ndarray, name: str) -> str:
+    """What of these items is no symbol, with the first of them that is none."""
+    if items.dtype.kind not in "iub":
+        what = f"expected whole numbers from 0 on to train on, got {items.dtype} in {name}"
+        values = items.reshape(len(items), -1)
+        bad = ~np.isfinite(values) | (values != np.round(values)) if items.dtype.kind == "f" else np.isnan(values)
+        rows = np.flatnonzero(bad.any(1))
+        if len(rows):
+            what += f" (item {rows[0]} holds {values[rows[0]][bad[rows[0]]][0]:.6g})"
+        return what
+    low, high = int(items.min()), int(items.max())
+    worst = low if low < 0 else high
+    row = int(np.flatnonzero((items.reshape(len(items), -1) == worst).any(1))[0])
+    return f"expected whole numbers from 0 to 65,535 to train on, but item {row} of {name} holds {worst:,}"
+
+
+def _advice(items: np.ndarray) -> str:
+    if items.dtype.kind == "f" and items.size and float(np.nanmin(items)) >= 0 and float(np.nanmax(items)) <= 1:
+        return "pixels from 0 to 1 are given as (255 * array).round().astype('uint8')"
+    if items.dtype.kind in "fc":
+        return "choose how fine the values are to be told apart, and give those steps as integers"
+    return "shift or coarsen the values into that range"
