@@ -238,6 +238,9 @@ class _MemoryImage:
     def read_pixels(self) -> np.ndarray:
         return _pixels_of(self.data, self.position)
 
+    def read_again(self) -> None:
+        return None
+
     def read_bytes(self) -> Iterator[bytes]:
         yield encode_image(Pixels(self.read_pixels(), self.mode, self.metadata), self.name)
 

@@ -71,8 +71,9 @@ def test_every_format_gives_its_modes_back(form, mode, size):
     array = noise(mode, *size)
     name = "image" + EXTENSION[form]
     first = encode_image(Pixels(array, mode), name)
-    with Image.open(io.BytesIO(first)) as image:
-        assert image.format == form and image.mode == mode
+    if not mode.endswith(";16") or (mode == "I;16" and form != "PPM"):  # of the others Pillow has no mode
+        with Image.open(io.BytesIO(first)) as image:
+            assert image.format == form and image.mode == mode
     pixels = decode_image(first, name)
     assert isinstance(pixels, Pixels), pixels
     assert pixels.mode == mode and np.array_equal(pixels.array, array) and pixels.array.dtype == array.dtype
@@ -208,8 +209,8 @@ GREY = file_bytes(picture("L"), "PNG")
         ("a.png", GREY + b"behind", "follows its end"),
         ("a.png", GREY[:-20], "damaged"),
         ("a.png", GREY[:40] + b"\0\0" + GREY[42:], "damaged|decoded"),
-        ("a.png", file_bytes(picture("RGB"), "JPEG"), "cannot be decoded as PNG"),
-        ("a.png", b"no image at all", "cannot be decoded"),
+        ("a.png", file_bytes(picture("RGB"), "JPEG"), "does not begin like a PNG"),
+        ("a.png", b"no image at all", "does not begin like"),
         ("a.png", b"", "empty"),
         ("a.gif", file_bytes(picture("L"), "GIF"), "not an image"),
         ("a.txt", b"text", "not an image"),
@@ -218,17 +219,16 @@ GREY = file_bytes(picture("L"), "PNG")
         ("a.webp", file_bytes(picture("RGB"), "WEBP"), "lossless WebP"),
         ("a.webp", animated("WEBP"), "lossless WebP"),
         ("a.webp", file_bytes(picture("RGB"), "WEBP", lossless=True, icc_profile=b"p"), "lossless WebP"),
-        ("a.bmp", file_bytes(picture("RGBA"), "BMP"), "kind|unusual|behind"),
+        ("a.bmp", file_bytes(picture("RGBA"), "BMP"), "32 bits"),
         ("a.bmp", file_bytes(picture("1"), "BMP"), "one bit"),
         ("a.pgm", b"P5 2 1 100 " + bytes([3, 100]), "up to 255"),
         ("a.ppm", b"P3 1 1 255 1 2 3\n", "binary PGM"),
-        ("a.pgm", b"P5 2 1 65535 " + bytes(4), "kind|up to 255"),
-        ("a.tif", file_bytes(picture("RGB"), "TIFF", compression="jpeg"), "more than pixels|lossless"),
-        ("a.tif", file_bytes(picture("RGB"), "TIFF", compression="tiff_lzw", dpi=(72, 72)), "more than pixels"),
-        ("a.tif", tiff(picture("L"), {270: "note"}, compression="tiff_lzw"), r"the tags \[270\]"),
+        ("a.pgm", b"P5 2 1 65535 " + bytes(3), "cut short"),
+        ("a.tif", file_bytes(picture("RGB"), "TIFF", compression="jpeg"), "lossless|YCbCr"),
+        ("a.tif", tiff(picture("L"), {64000: "note"}, compression="tiff_lzw"), r"cannot be moved \(64000\)"),
         ("a.tif", animated("TIFF"), "several images"),
         ("a.tif", file_bytes(Image.new("CMYK", (2, 2)), "TIFF"), "CMYK"),
-        ("a.tif", file_bytes(Image.new("F", (2, 2)), "TIFF"), "'F'"),
+        ("a.tif", file_bytes(Image.new("F", (2, 2)), "TIFF"), "floating-point"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

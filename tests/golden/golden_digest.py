@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import tifffile
 from PIL import Image
 
 
@@ -36,4 +38,12 @@ def _file(path: Path) -> np.ndarray | bytes:
         with Image.open(path) as image:
             pixels = np.asarray(image)
         return pixels.astype("<u2") if image.mode.startswith("I;16") else pixels
-    return path.read_bytes()
+    return content_of(path.name, path.read_bytes())
+
+
+def content_of(name: str, data: bytes) -> np.ndarray | bytes:
+    """The pixels of a TIFF, whether it came back byte for byte or not; the bytes of any other file."""
+    if not name.endswith(".tif"):
+        return data
+    pixels = tifffile.imread(io.BytesIO(data))
+    return pixels.astype(pixels.dtype.newbyteorder("<"))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 from golden_digest import contents_of, digest
 from golden_models import MODELS, integers
 from PIL import Image
@@ -141,6 +142,29 @@ def pictures(folder: Path) -> Path:
     return root
 
 
+def microscopy(folder: Path) -> Path:
+    """TIFFs of 16-bit colours, of two bands, of other byte orders and with tags that are to come back."""
+    root = folder / "microscopy"
+    root.mkdir()
+    colour = integers("colour", (4, 5, 3), 0, 65535).astype(np.uint16)
+    bands = integers("bands", (4, 5, 2), 0, 65535).astype(np.uint16)
+    options: dict[str, Any] = {"compression": "deflate", "metadata": None, "software": False}
+    for k in range(3):
+        grey = draw("raster_fronts", 1, (9, 8), seed=20 + k)[0].astype(np.uint8)
+        tifffile.imwrite(root / f"grey {k}.tif", grey, photometric="minisblack", **options)
+    tifffile.imwrite(root / "colour.tif", colour, photometric="rgb", resolution=(300, 300), **options)
+    tifffile.imwrite(root / "big.tif", colour, photometric="rgb", byteorder=">", bigtiff=True, **options)
+    tifffile.imwrite(root / "stored.tif", colour, photometric="rgb", metadata=None, software=False)
+    tifffile.imwrite(root / "bands.tif", bands, photometric="minisblack", extrasamples=[0], **options)
+    tifffile.imwrite(root / "alpha.tif", bands.astype(np.uint8), photometric="minisblack", extrasamples=[2], **options)
+    tifffile.imwrite(root / "signed.tif", bands[..., 0].astype(np.int16), photometric="minisblack", **options)
+    four = np.concatenate([colour, bands[..., :1]], -1)
+    tifffile.imwrite(
+        root / "four.tif", four, photometric="rgb", extrasamples=[0], description="near infrared", **options
+    )
+    return root
+
+
 # ---- archives --------------------------------------------------------------------------------------------------
 
 CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
@@ -150,6 +174,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "misfits": ("categorical_images", misfits, {"block": 8}),
     "channels": ("raster_colours", channels_first, {}),
     "folder": ("raster_fronts", pictures, {"block": 2}),
+    "microscopy": ("raster_fronts", microscopy, {}),
     "members": ("mixture_of_orders", members, {"block": 25}),
     "switch": ("switched", plain("switched", 60), {"block": 30}),
     "named": ("bernoulli_order", booleans, {"embed_model": False}),

@@ -261,7 +261,7 @@ class Archive:
         for stream, content in zip(self.streams, contents):
             if stream.kind == METADATA:
                 for entry, metadata in zip(entries, content):
-                    entry.data = metadata.data
+                    entry.data = metadata.data if entry.values is not None else entry.data
         return entries
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -313,6 +313,26 @@ def original_file(entry: Item) -> bytes:
     for offset, length in runs:
         file += rest.take(offset - len(file)) + source.take(length)
     return file + rest.take(len(rest.data) - rest.at)
+
+
+# Bytes of a value of each type of a TIFF.
+TIFF_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8, 18: 8}
+
+
+def tiff_tags(entry: Item) -> tuple[str, bool, dict[int, tuple[int, int, bytes]]]:
+    """Byte order, whether it is a BigTIFF, and the tags (type, count, values) of a TIFF that is to be written."""
+    colour, alpha = entry.mode.startswith("RGB"), entry.mode.removesuffix(";16") in ("LA", "RGBA")
+    if not entry.data:
+        plain = {262: (3, 1, (2 if colour else 1).to_bytes(2, "little"))}
+        return "<", False, plain | ({338: (3, 1, b"\2\0")} if alpha else {})
+    source, tags = Bytes(entry.data), {}
+    check(source.take(1) == b"T", "metadata of another kind")
+    flags = source.fixed(1)
+    while source.at < len(source.data):
+        number, kind, count = source.fixed(2), source.fixed(2), source.fixed(4)
+        check(number > max(tags, default=0), "tags out of order")
+        tags[number] = (kind, count, source.take(count * TIFF_TYPES[kind]))
+    return ">" if flags & 1 else "<", bool(flags & 2), tags
 
 
 def open_archive(path: str | Path, model: str | Path | None = None) -> Archive:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reader_coding as coding
-from golden_digest import digest
+import tifffile
+from golden_digest import content_of, digest
 from golden_manifest import GOLDEN, Golden
 from golden_models import MODELS
 from odd_programs import ODD
@@ -18,7 +19,7 @@ from reader_archive import FROM_MODEL, Archive, Block
 
 import codelength as cl
 from codelength.errors import CorruptBlock
-from second_reader import Model, Refused, open_archive, original_file
+from second_reader import Model, Refused, open_archive, original_file, tiff_tags
 
 HERE = Path(__file__).parent
 golden_archives = pytest.mark.parametrize("golden", GOLDEN, ids=str)
@@ -120,9 +121,30 @@ def test_it_decodes_every_golden_archive(golden: Golden) -> None:
         return
     contents = {}
     for entry in archive.entries():
+        name = entry.name.decode()
         whole = entry.data if entry.values is None else original_file(entry) if entry.data[:1] == b"R" else entry.values
-        contents[entry.name.decode()] = whole
+        contents[name] = content_of(name, whole) if isinstance(whole, bytes) else whole
     assert digest(sorted(contents.items())) == golden.contents
+
+
+def test_tags_of_the_document_are_those_of_the_files_that_come_back(tmp_path: Path) -> None:
+    golden = by_name("microscopy")
+    cl.decompress(golden.path, tmp_path / "out")
+    seen = {}
+    for entry in opened(golden).entries():
+        if entry.values is None or entry.data[:1] == b"R":
+            continue
+        order, big, tags = tiff_tags(entry)
+        with tifffile.TiffFile(tmp_path / "out" / entry.name.decode()) as file:
+            assert (file.byteorder, file.is_bigtiff) == (order, big)
+            found = {tag.code: tag for tag in file.pages[0].tags}
+            for number, (kind, count, values) in tags.items():
+                assert (found[number].dtype, found[number].count) == (kind, count)
+                file.filehandle.seek(found[number].valueoffset)
+                assert file.filehandle.read(len(values)) == values
+        seen[entry.name] = set(tags)
+    assert 270 in seen[b"four.tif"] and {282, 283} <= seen[b"colour.tif"]
+    assert opened(golden).entries()[0].mode == "LA", "the plainest file of two samples has a tag of its alpha only"
 
 
 @golden_archives

@@ -63,6 +63,10 @@ class Source(Protocol):
         """Items (stop - start, *shape): positions ``start`` to ``stop`` of ``item_class.entries``."""
         ...
 
+    def read_again(self, entry: int) -> np.ndarray | None:
+        """The item of an entry as another library than that behind ``read`` reads it; None where there is none."""
+        ...
+
     def files(self) -> list[int]:
         """Entry numbers, ascending, of items and kept files that are kept as whole files."""
         ...
@@ -150,6 +154,9 @@ class ArraySource:
                 pieces.append(np.asarray(part[low:high]))
         return np.ascontiguousarray(join(pieces))
 
+    def read_again(self, entry: int) -> None:
+        return None
+
     def files(self) -> list[int]:
         return [self.items + k for k in range(len(self._kept))]
 
@@ -190,7 +197,8 @@ class FolderEntry(Protocol):
     is_image: whether it counts as an item; other files are kept beside the items.
     mode: one of ``layout.MODES`` if its pixels are to be kept as values, "" if it is to be kept as a whole
     file.
-    shape: of the pixels (H, W) or (H, W, channels); () where unknown.
+    shape: of the pixels (H, W) or (H, W, channels), with the number of images before it where a whole file is
+        known to hold several; () where unknown.
     metadata: what the file holds beside its pixels.
     """
 
@@ -210,6 +218,10 @@ class FolderEntry(Protocol):
     def metadata(self) -> bytes: ...
 
     def read_pixels(self) -> np.ndarray: ...
+
+    def read_again(self) -> np.ndarray | None:
+        """The pixels as another library reads them; None where there is no other."""
+        ...
 
     def read_bytes(self) -> Iterable[bytes]:
         """The whole file, in pieces."""
@@ -272,6 +284,9 @@ class FolderSource:
             if not np.array_equal(items[position - start], pixels):
                 raise DataError(f"expected {entry.name} to hold pixels of mode {item_class.mode}, got other values")
         return items
+
+    def read_again(self, entry: int) -> np.ndarray | None:
+        return self.entries[entry].read_again()
 
     def files(self) -> list[int]:
         return [number for number, entry in enumerate(self.entries) if not entry.mode]

@@ -1,6 +1,6 @@
 """What image files hold besides pixels, taken out so that it can be put back.
 
-Two forms of *metadata* (bytes, opaque to everybody else):
+Two forms of *metadata* (bytes, opaque to everybody else; that of compressed TIFFs is in ``tiff``):
 
 - ``P``: the ancillary chunks of a PNG.  Behind the letter, as in a PNG but without checksums: length
   (4 bytes, big-endian), type (4 bytes), data.  An empty ``IDAT`` stands for the pixels.
@@ -19,6 +19,7 @@ import zlib
 
 import numpy as np
 
+from codelength.data.pixels import Unsuitable
 from codelength.errors import DataError
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -28,8 +29,23 @@ REFUSED_CHUNKS = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})
 ROWS, ROWS_BIG_ENDIAN, BMP_ROWS = 0, 1, 2
 
 
-class Unsuitable(Exception):
-    """A file whose pixels alone would not do; the message says why."""
+def inflate(data: bytes, size: int) -> bytes:
+    """A zlib stream that is exactly ``size`` bytes.
+
+    Raises Unsuitable if it is damaged, holds more or fewer, or is followed by something.
+    """
+    stream = zlib.decompressobj()
+    try:
+        out = stream.decompress(data, size + 1)
+    except zlib.error as error:
+        raise Unsuitable(f"its compressed data are damaged ({error})") from None
+    if len(out) > size:
+        raise Unsuitable("its compressed data hold more than the pixels")
+    if not stream.eof or len(out) != size:
+        raise Unsuitable("its compressed data are cut short")
+    if stream.unused_data:
+        raise Unsuitable("something follows its compressed data")
+    return out
 
 
 # ---- PNG ---------------------------------------------------------------------------------------------------
@@ -54,24 +70,30 @@ def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
             raise Unsuitable("something follows its end")
     if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13 or chunks[-1][0] != b"IEND":
         raise Unsuitable("it is cut short")
+    if chunks[-1][1]:
+        raise Unsuitable("its last chunk (IEND), which should be empty, holds something")
     return chunks
 
 
 def png_metadata(chunks: list[tuple[bytes, bytes]]) -> bytes:
     """The ancillary chunks as metadata, empty if there are none.  Raises Unsuitable."""
-    parts, seen = [], False
+    parts: list[bytes] = []
+    seen, before = False, b""
     for kind, body in chunks[1:-1]:
         if kind in REFUSED_CHUNKS:
             what = "a transparent colour" if kind == b"tRNS" else "an animation"
             raise Unsuitable(f"it holds {what} ({kind.decode()})")
         if kind == b"IDAT":
+            if seen and before != b"IDAT":
+                raise Unsuitable("something lies between its pixels")
             if not seen:
                 parts.append(struct.pack(">I4s", 0, b"IDAT"))
             seen = True
-        elif kind[0] & 0x20:
+        elif kind.isalpha() and kind[0] & 0x20:
             parts.append(struct.pack(">I4s", len(body), kind) + body)
         else:
             raise Unsuitable(f"it holds the chunk {kind!r}")
+        before = kind
     return b"P" + b"".join(parts) if len(parts) > 1 else b""
 
 

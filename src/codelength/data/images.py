@@ -1,37 +1,43 @@
 """Image files as pixels and back, exactly, or not at all.
 
 ``scan`` lists the files of a folder, ``read_pixels`` returns the pixels of one, or the reason why its bytes
-should be kept instead.  What is promised of a file that was read as pixels:
+should be kept instead, and ``look`` decides which of the two, having proved that the pixels give the image
+back (``codelength.data.proof``).  What is promised of a file that is kept as pixels:
 
 - PNG: the same pixels in the same mode, and every ancillary chunk (colour profile, EXIF with its orientation,
   text, gamma, resolution); not the same compressed bytes.
-- TIFF without compression, BMP, PGM, PPM: the same file, byte for byte.
-- TIFF compressed without loss (LZW, deflate, packbits), lossless WebP: the same pixels in the same mode.
-  Files that hold anything else, resolution included, are not read as pixels.
+- TIFF without compression in strips, BMP, PGM, PPM: the same file, byte for byte.
+- TIFF compressed without loss (LZW, deflate, packbits) or of one bit: the same pixels in the same mode, byte
+  order and kind of TIFF, and every other tag that can be moved (what the samples mean, resolution, text,
+  profile, place on earth); compressed by deflate, in strips.
+- Lossless WebP without further parts: the same pixels in the same mode.
 - JPEG is not read as pixels unless asked for, since pixels do not give the file back.
 
-Modes are Pillow's: ``1``, ``L``, ``LA``, ``RGB``, ``RGBA``, ``I;16``.  Palettes, transparent colours,
-animations, several pages, 2- and 4-bit grey, 16-bit colour, CMYK, floats, files of another format than their
-name says and files that cannot be decoded are left to the caller with a reason.  Orientation is never applied
-to pixels.
+Modes are Pillow's where it has them: ``1``, ``L``, ``LA``, ``RGB``, ``RGBA``, ``I;16``, and ``LA;16``,
+``RGB;16``, ``RGBA;16``.  Whatever the header of a file states beyond that (palettes, transparent colours,
+animations, several pages, other depths, signed and floating-point samples, further samples, planes, inverted
+values), files in which anything follows the end or is left over, files of another format than their name says
+and files that cannot be decoded are left to the caller with a reason.  Orientation is never applied to pixels.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
-import re
 import stat
+import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from codelength.data import containers
-from codelength.data.containers import Unsuitable
+from codelength.archive.layout import MAX_ELEMENTS
+from codelength.data import bitmaps, containers, png, proof, tiff, webp
+from codelength.data.pixels import MODES, Pixels, Unsuitable
 from codelength.errors import DataError
 
 # Format of each extension that pixels can be written back to, and the modes it holds.
@@ -48,46 +54,14 @@ FORMATS = {
 HELD = {
     "PNG": ("1", "L", "LA", "RGB", "RGBA", "I;16"),
     "BMP": ("1", "L", "RGB"),
-    "TIFF": ("1", "L", "LA", "RGB", "RGBA", "I;16"),
+    "TIFF": tuple(MODES),
     "WEBP": ("RGB", "RGBA"),
-    "PPM": ("L", "RGB"),
+    "PPM": ("L", "RGB", "I;16", "RGB;16"),
 }
 JPEG_EXTENSIONS = (".jpg", ".jpeg")
 
-# Element type and channels (0: no axis for them) of each mode.
-MODES = {
-    "1": ("|b1", 0),
-    "L": ("|u1", 0),
-    "LA": ("|u1", 2),
-    "RGB": ("|u1", 3),
-    "RGBA": ("|u1", 4),
-    "I;16": ("<u2", 0),
-}
-
-# Tags that describe how a TIFF stores its pixels; a compressed TIFF with any other is kept as a file.
-_TIFF_TAGS = {
-    254,
-    255,
-    256,
-    257,
-    258,
-    259,
-    262,
-    266,
-    273,
-    277,
-    278,
-    279,
-    284,
-    317,
-    322,
-    323,
-    324,
-    325,
-    338,
-    339,
-}
-_TIFF_LOSSLESS = {"raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits"}
+# Warnings are switched for the whole process, so one thread at a time.
+_warnings_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -104,25 +78,6 @@ class Entry:
     path: Path
     size: int
     kind: str
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """The pixels of an image file.
-
-    array: (h, w) or (h, w, channels); bool in mode ``1``, little-endian uint16 in ``I;16``, uint8 otherwise.
-    mode: Pillow's name.
-    metadata: what the file held besides pixels, to be stored with them and given to ``encode_image``.
-    """
-
-    array: np.ndarray
-    mode: str
-    metadata: bytes = b""
-
-    @property
-    def symbols(self) -> int:
-        """Size of the alphabet."""
-        return {"1": 2, "I;16": 65536}.get(self.mode, 256)
 
 
 def scan(folder: Path) -> list[Entry]:
@@ -177,137 +132,131 @@ def _extension(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
+# ---- reading files ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells that a file is still the one that was looked at."""
+
+    size: int
+    modified: int
+    number: tuple[int, int]
+
+    @staticmethod
+    def of(path: Path, status: os.stat_result) -> Stamp:
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"expected a file, but {_show(path)} is none (a folder, pipe, socket or device)")
+        return Stamp(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
+
+
+def _read(path: Path, expected: Stamp | None = None) -> Iterator[tuple[bytes, Stamp]]:
+    """A file in pieces, as far as it was long when it was opened, and its stamp; never without a last piece.
+
+    Raises DataError if it cannot be read, is not a regular file, or changes meanwhile (or since ``expected``).
+    """
+    changed = DataError(f"{_show(path)} changed while it was being read; start again when nothing writes to it")
+    try:
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
+        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(number, "rb") as stream:
+            stamp = Stamp.of(path, os.fstat(number))
+            if expected is not None and stamp != expected:
+                raise changed
+            left = stamp.size
+            while left:
+                piece = stream.read(min(left, 2**20))
+                if not piece:
+                    raise changed
+                left -= len(piece)
+                yield piece, stamp
+            if stream.read(1) or Stamp.of(path, os.fstat(number)) != stamp:
+                raise changed
+            yield b"", stamp
+    except OSError as error:
+        raise DataError(f"expected a readable file, but {_show(path)} is not ({error.strerror})") from None
+
+
+def _read_whole(path: Path, expected: Stamp | None = None) -> tuple[bytes, Stamp]:
+    pieces = list(_read(path, expected))
+    return b"".join(piece for piece, _ in pieces), pieces[-1][1]
+
+
+# ---- from bytes to pixels -----------------------------------------------------------------------------------
+
+
 def read_pixels(path: Path, *, jpeg: bool = False) -> Pixels | str:
     """The pixels of an image file, or in words why its bytes must be kept instead.
 
     Raises DataError only if the file cannot be opened at all.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"expected a readable file, but {_show(path)} is not ({error.strerror})") from None
-    return decode_image(data, path.name, jpeg=jpeg)
+    return decode_image(_read_whole(path)[0], path.name, jpeg=jpeg)
 
 
 def decode_image(data: bytes, name: str, *, jpeg: bool = False) -> Pixels | str:
     """Like ``read_pixels``, for the bytes of the file ``name``."""
-    extension = _extension(name)
-    expected = FORMATS.get(extension) or ("JPEG" if jpeg and extension in JPEG_EXTENSIONS else None)
-    if expected is None:
-        lossy = extension in JPEG_EXTENSIONS
-        return "JPEG files are kept as they are, since pixels do not give them back" if lossy else "not an image"
+    form = _form(name)
+    if form == "JPEG" and not jpeg:
+        return "JPEG files are kept as they are, since pixels do not give them back"
+    if not form:
+        return "not an image"
     if not data:
         return "it is empty"
     try:
-        if expected == "PNG":
-            _check_png_header(data)
-        if expected == "WEBP" and data[12:16] != b"VP8L":
-            return "only lossless WebP without further parts is read as pixels"
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            with Image.open(io.BytesIO(data), formats=[expected]) as image:
-                return _pixels(image, data, expected)
+        return _READERS[form](data)
     except Unsuitable as reason:
         return str(reason)
-    except Image.DecompressionBombWarning:
-        return f"it has more than {Image.MAX_IMAGE_PIXELS} pixels"
     except Exception as error:  # a decoder given a damaged file may raise anything
         text = str(error).splitlines()
-        return f"it cannot be decoded as {expected} ({text[0][:120] if text else type(error).__name__})"
+        return f"it cannot be decoded as {form} ({text[0][:120] if text else type(error).__name__})"
 
 
-def _check_png_header(data: bytes) -> None:
-    """Pillow widens small grey values and narrows 16-bit colours without saying so."""
-    depth, colour = data[24:25], data[25:26]
-    if colour == b"\x03":
-        raise Unsuitable("it has a palette")
-    if depth in (b"\x02", b"\x04"):
-        raise Unsuitable(f"it has {depth[0]}-bit grey values")
-    if depth == b"\x10" and colour != b"\x00":
-        raise Unsuitable("it has 16-bit colours or 16-bit transparency")
+def _form(name: str) -> str:
+    """The format that a name promises; "" if it is not that of an image that can be read."""
+    extension = _extension(name)
+    return FORMATS.get(extension, "JPEG" if extension in JPEG_EXTENSIONS else "")
 
 
-def _pixels(image: Image.Image, data: bytes, expected: str) -> Pixels:
-    if getattr(image, "n_frames", 1) != 1:
-        raise Unsuitable("it holds several images")
-    mode = "I;16" if image.mode in ("I;16B", "I;16L") else image.mode
-    if mode not in MODES:
-        raise Unsuitable(f"its pixels are of the kind {image.mode!r}")
-    if expected != "JPEG" and mode not in HELD[expected]:
-        raise Unsuitable(f"{expected} files with pixels of the kind {mode!r} are not written")
-    dtype, channels = MODES[mode]
-    # A one-bit image comes as true and false whose bytes are 255 and 0; true must be the byte 1.
-    values = np.asarray(image.convert("L")) != 0 if mode == "1" else np.asarray(image)
-    array = np.ascontiguousarray(values, dtype=dtype)
-    height, width = image.size[1], image.size[0]
-    if array.shape != ((height, width, channels) if channels else (height, width)):
+def _read_webp(data: bytes) -> Pixels:
+    mode, height, width = webp.check(data)
+    with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+        if image.mode != mode or getattr(image, "n_frames", 1) != 1:
+            raise Unsuitable(f"its header states pixels of the kind {mode!r}, and it holds {image.mode!r}")
+        array = np.array(image)
+    if array.shape != (height, width, len(mode)):
         raise Unsuitable(f"its pixels have the shape {array.shape}")
-    return Pixels(array, mode, _METADATA[expected](image, data, array))
+    return Pixels(array, mode)
 
 
-def _png_metadata(image: Image.Image, data: bytes, array: np.ndarray) -> bytes:
-    return containers.png_metadata(containers.png_chunks(data))
+def _read_jpeg(data: bytes) -> Pixels:
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            if image.mode not in MODES:
+                raise Unsuitable(f"its pixels are of the kind {image.mode!r}")
+            if image.getexif().get(0x0112, 1) != 1:
+                raise Unsuitable("it is to be shown turned (EXIF orientation), which its pixels do not say")
+            return Pixels(np.array(image), image.mode)
 
 
-def _tiff_metadata(image: Image.Image, data: bytes, array: np.ndarray) -> bytes:
-    tags = image.tag_v2  # type: ignore[attr-defined]
-    if image.info.get("compression") == "raw" and array.dtype != bool:
-        order = containers.ROWS_BIG_ENDIAN if data[:2] == b"MM" else containers.ROWS
-        if 273 in tags and 279 in tags:
-            return containers.raw_metadata(data, array, order, list(zip(tags[273], tags[279])))
-        raise Unsuitable("its pixels are stored in an unusual way")
-    others = sorted(set(tags) - _TIFF_TAGS)
-    if others:
-        raise Unsuitable(f"it is compressed and holds more than pixels (the tags {others})")
-    if image.info.get("compression") not in _TIFF_LOSSLESS:
-        raise Unsuitable(f"its compression {image.info.get('compression')!r} is not known to be lossless")
-    if tags.get(338, (2,)) not in ((2,), (0,)):
-        raise Unsuitable("its alpha is multiplied into its colours")
-    if tags.get(262) not in (1, 2):
-        raise Unsuitable("its values are inverted or indirect")
-    return b""
-
-
-def _bmp_metadata(image: Image.Image, data: bytes, array: np.ndarray) -> bytes:
-    start = int.from_bytes(data[10:14], "little")
-    length = (array[0].nbytes + 3) // 4 * 4 * len(array)
-    if array.dtype == bool:
-        raise Unsuitable("BMP files of one bit are kept as they are")
-    return containers.raw_metadata(data, array, containers.BMP_ROWS, [(start, length)])
-
-
-def _ppm_metadata(image: Image.Image, data: bytes, array: np.ndarray) -> bytes:
-    match = re.match(rb"P[56](?:\s+|#[^\n]*\n)+?\d+(?:\s+|#[^\n]*\n)+?\d+(?:\s+|#[^\n]*\n)+?255\s", data)
-    if match is None:
-        raise Unsuitable("it is not a binary PGM or PPM with values up to 255")
-    return containers.raw_metadata(data, array, containers.ROWS, [(match.end(), array.nbytes)])
-
-
-def _no_metadata(image: Image.Image, data: bytes, array: np.ndarray) -> bytes:
-    return b""
-
-
-def _jpeg_metadata(image: Image.Image, data: bytes, array: np.ndarray) -> bytes:
-    if image.getexif().get(0x0112, 1) != 1:
-        raise Unsuitable("it is to be shown turned (EXIF orientation), which its pixels do not say")
-    return b""
-
-
-_METADATA = {
-    "PNG": _png_metadata,
-    "TIFF": _tiff_metadata,
-    "BMP": _bmp_metadata,
-    "PPM": _ppm_metadata,
-    "WEBP": _no_metadata,
-    "JPEG": _jpeg_metadata,
+_READERS: dict[str, Callable[[bytes], Pixels]] = {
+    "PNG": png.read,
+    "TIFF": tiff.read,
+    "BMP": bitmaps.read_bmp,
+    "PPM": bitmaps.read_pnm,
+    "WEBP": _read_webp,
+    "JPEG": _read_jpeg,
 }
+
+
+# ---- from pixels to bytes -----------------------------------------------------------------------------------
 
 
 def written_name(name: str, mode: str) -> str:
     """The name that pixels are written back to: the same, if its format is lossless and holds the mode."""
     if mode in HELD.get(FORMATS.get(_extension(name), ""), ()):
         return name
-    return name + ".png"
+    return name + (".png" if mode in HELD["PNG"] else ".tif")
 
 
 def encode_image(pixels: Pixels, name: str) -> bytes:
@@ -327,20 +276,20 @@ def encode_image(pixels: Pixels, name: str) -> bytes:
         raise DataError(f"expected an image with pixels, got the shape {array.shape}")
     if metadata[:1] == b"R":
         return containers.raw_with(array, metadata)
-    target = FORMATS.get(_extension(written_name(name, mode)), "PNG")
-    stream = io.BytesIO()
-    _image(array, mode).save(stream, target, **_OPTIONS.get(target, {}))
-    if not metadata:
-        return stream.getvalue()
-    if metadata[:1] != b"P" or target != "PNG":
+    target = FORMATS[_extension(written_name(name, mode))]
+    if metadata and metadata[:1] != {"PNG": b"P", "TIFF": b"T"}.get(target):
         raise DataError(f"the metadata of {name!r} is of an unknown kind, or not for its format")
-    return containers.png_with(stream.getvalue(), metadata)
-
-
-_OPTIONS: dict[str, dict[str, object]] = {
-    "WEBP": {"lossless": True, "exact": True},
-    "TIFF": {"compression": "tiff_adobe_deflate"},
-}
+    if target == "TIFF":
+        return tiff.encode(pixels)
+    if target == "PPM":
+        return bitmaps.encode_pnm(pixels)
+    stream = io.BytesIO()
+    options: dict[str, object] = {"lossless": True, "exact": True} if target == "WEBP" else {}
+    _image(array, mode).save(stream, target, **options)
+    data = stream.getvalue()
+    if target == "WEBP" and mode == "RGBA":
+        return webp.with_alpha(data)
+    return containers.png_with(data, metadata) if metadata else data
 
 
 def _image(array: np.ndarray, mode: str) -> Image.Image:
@@ -357,15 +306,20 @@ def write_pixels(path: Path, pixels: Pixels) -> None:
         stream.write(data)
 
 
+# ---- files of a folder, looked at -----------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class ImageFile:
     """A file of a folder, looked at: what an archive has to know about it.
 
     name, path: as in ``Entry``.
-    is_image: Pillow knows it as an image, whether or not its pixels are read.
+    is_image: its header is known as that of an image, whether or not its pixels are read.
     mode: of its pixels; "" if its bytes are to be kept instead, and ``reason`` then says why.
-    shape: of the pixels, (h, w) or (h, w, channels); () where unknown.
+    shape: of the pixels, (h, w) or (h, w, channels), of a kept file as its header states it, with the number of
+        images before it where there are several; () where unknown.
     metadata: what it holds besides pixels.
+    stamp: the file as it was looked at.
     """
 
     name: str
@@ -375,46 +329,91 @@ class ImageFile:
     shape: tuple[int, ...]
     metadata: bytes = b""
     reason: str = ""
+    stamp: Stamp | None = None
 
     def read_pixels(self) -> np.ndarray:
         """The pixels, read anew.  Raises DataError if the file has changed."""
-        pixels = read_pixels(self.path, jpeg=self.mode != "")
+        return self._pixels()[1].array
+
+    def read_again(self) -> np.ndarray | None:
+        """The same pixels as another library reads them; None where there is no other.
+
+        Raises DataError if the file has changed, or the other library cannot read it.
+        """
+        data, pixels = self._pixels()
+        try:
+            return proof.read_again(data, _form(self.name), pixels)
+        except Unsuitable as reason:
+            raise DataError(f"expected {_show(self.path)} to be read by two libraries, but {reason}") from None
+
+    def _pixels(self) -> tuple[bytes, Pixels]:
+        data, _ = _read_whole(self.path, self.stamp)
+        pixels = decode_image(data, self.name, jpeg=self.mode != "")
         if isinstance(pixels, str) or (pixels.mode, pixels.metadata) != (self.mode, self.metadata):
             raise DataError(f"{_show(self.path)} changed while it was being read; start again")
-        return pixels.array
+        return data, pixels
 
     def read_bytes(self) -> Iterator[bytes]:
-        """The bytes of the file, in pieces.  Raises DataError."""
-        try:
-            with self.path.open("rb") as stream:
-                while piece := stream.read(2**20):
-                    yield piece
-        except OSError as error:
-            raise DataError(f"expected a readable file, got {_show(self.path)} ({error.strerror})") from None
+        """The bytes of the file, in pieces, as far as it was long when it was looked at.
+
+        Raises DataError if it cannot be read or has changed.
+        """
+        return (piece for piece, _ in _read(self.path, self.stamp))
 
 
 def look(entry: Entry, *, jpeg: bool = False) -> ImageFile:
-    """Decide how a file of a folder is to be kept.
+    """Decide how a file of a folder is to be kept: as pixels only if that is proved to give the image back.
 
     jpeg: read JPEG files as pixels; they come back as PNG files, under ``written_name``.
 
     Raises DataError if the file cannot be opened.
     """
-    try:
-        data = entry.path.read_bytes() if entry.kind != "other" else b""
-    except OSError as error:
-        raise DataError(f"expected a readable file, got {_show(entry.path)} ({error.strerror})") from None
+    if entry.kind == "other":
+        try:
+            stamp = Stamp.of(entry.path, entry.path.stat())
+        except OSError as error:
+            raise DataError(f"expected a readable file, but {_show(entry.path)} is not ({error.strerror})") from None
+        return ImageFile(entry.name, entry.path, False, "", (), reason="not an image", stamp=stamp)
+    data, stamp = _read_whole(entry.path)
     pixels = decode_image(data, entry.name, jpeg=jpeg)
     if isinstance(pixels, Pixels):
-        return ImageFile(entry.name, entry.path, True, pixels.mode, pixels.array.shape, pixels.metadata)
-    shape = _shape_of(data)
-    return ImageFile(entry.name, entry.path, bool(shape), "", shape, reason=pixels)
+        try:
+            # What lies in its file as it is has been compared byte by byte when it was read.
+            if pixels.metadata[:1] != b"R":
+                proof.prove(data, _form(entry.name), pixels, encode_image(pixels, entry.name))
+        except (Unsuitable, DataError) as reason:
+            pixels = str(reason)
+        else:
+            shape = pixels.array.shape
+            return ImageFile(entry.name, entry.path, True, pixels.mode, shape, pixels.metadata, stamp=stamp)
+    shape = stated_shape(data)
+    return ImageFile(entry.name, entry.path, bool(shape), "", shape, reason=pixels, stamp=stamp)
 
 
-def _shape_of(data: bytes) -> tuple[int, ...]:
-    """Height, width and channels that the header of an image states; () if Pillow does not know it."""
+_STATED: tuple[tuple[bytes, Callable[[bytes], tuple[int, ...]]], ...] = (
+    (containers.SIGNATURE, png.stated_shape),
+    (b"II", tiff.stated_shape),
+    (b"MM", tiff.stated_shape),
+    (b"BM", bitmaps.stated_bmp),
+    (b"RIFF", webp.stated_shape),
+    (b"P", bitmaps.stated_pnm),
+)
+
+
+def stated_shape(data: bytes) -> tuple[int, ...]:
+    """Height, width and, if several, channels that the header of an image states; () if it is unknown.
+
+    For a TIFF of several images of one shape, their number comes first.  Nothing is decoded.
+    """
+    for start, reader in _STATED:
+        if data.startswith(start):
+            try:
+                shape = reader(data)
+            except Unsuitable:
+                continue
+            return shape if 0 < math.prod(shape) <= MAX_ELEMENTS else ()
     try:
-        with warnings.catch_warnings():
+        with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as image:
                 bands = len(image.getbands())

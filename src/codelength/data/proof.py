@@ -1,0 +1,156 @@
+"""Whether pixels give an image file back: the judgement of another library than the one that read or wrote them.
+
+| format | read by | confirmed by | written by | judged by |
+| --- | --- | --- | --- | --- |
+| PNG | ``png`` | Pillow | Pillow | ``png`` |
+| compressed TIFF | ``tiff`` | tifffile (LZW without imagecodecs: Pillow) | ``tiff`` | tifffile |
+| lossless WebP | Pillow | imagecodecs | Pillow | imagecodecs |
+| JPEG, where asked for | Pillow | nobody | Pillow (PNG) | ``png`` |
+| TIFF as it lies, BMP, PGM, PPM | ``tiff``, ``bitmaps`` | tifffile, Pillow | ``containers`` | the same bytes |
+
+Nothing here is needed to read an archive.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import logging
+from functools import cache
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from codelength.data import png, tiff, webp
+from codelength.data.pixels import MODES, Pixels, Unsuitable
+
+_BEYOND_PILLOW = ("LA;16", "RGB;16", "RGBA;16")
+
+
+def prove(data: bytes, form: str, pixels: Pixels, written: bytes) -> None:
+    """Raise Unsuitable unless another library reads the same pixels from a file and from what is written for it.
+
+    data: the file.  form: its format, as in ``codelength.data.images.FORMATS``, or ``JPEG``.
+    pixels: what was read.  written: the file that they would come back as.
+    """
+    if pixels.metadata[:1] == b"R":
+        if written != data:
+            raise Unsuitable("its pixels would not give the same file back")
+        return
+    if form == "TIFF":
+        found, facts = _tiff(data, pixels.mode)
+        back, facts_back = _tiff(written, pixels.mode)
+        if facts != facts_back or tiff.read(written).metadata != pixels.metadata:
+            raise Unsuitable(f"what its pixels mean would not come back (as {facts_back}, not as {facts})")
+    elif form == "WEBP":
+        found, back = _webp(data), _webp(written)
+        webp.check(written)
+    else:
+        judged = png.read(written)
+        if judged.mode != pixels.mode or judged.metadata != (pixels.metadata if form == "PNG" else b""):
+            raise Unsuitable("its mode or its chunks would not come back")
+        back, found = judged.array, pixels.array if form == "JPEG" else _pillow(data, form, pixels.mode)
+    if not _same(found, pixels):
+        raise Unsuitable("two libraries read different pixels from it")
+    if not _same(back, pixels):
+        raise Unsuitable("its pixels would not come back in the file that is written for them")
+
+
+def read_again(data: bytes, form: str, pixels: Pixels) -> np.ndarray | None:
+    """The pixels of a file as another library than the first reads them; None where there is no other.
+
+    Raises Unsuitable if it cannot.
+    """
+    if form == "JPEG":
+        return None
+    if form == "TIFF":
+        return _as_mode(_tiff(data, pixels.mode)[0], pixels.mode)
+    if form == "WEBP":
+        return _webp(data)
+    return None if pixels.mode in _BEYOND_PILLOW else _pillow(data, form, pixels.mode)
+
+
+def _same(array: np.ndarray, pixels: Pixels) -> bool:
+    return np.array_equal(_as_mode(array, pixels.mode), pixels.array)
+
+
+def _as_mode(array: np.ndarray, mode: str) -> np.ndarray:
+    """An array in the dtype of a mode, as long as none of its values changes thereby."""
+    out = array.astype(MODES[mode][0])
+    return out if np.array_equal(out, array) else array
+
+
+@cache
+def _has_imagecodecs() -> bool:
+    return importlib.util.find_spec("imagecodecs") is not None
+
+
+@cache
+def _tifffile() -> Any:
+    """tifffile, whose complaints about damaged files are our business and nobody else's."""
+    import tifffile
+
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    return tifffile
+
+
+def _tiff(data: bytes, mode: str) -> tuple[np.ndarray, tuple[Any, ...]]:
+    """Pixels, and what they mean: photometric interpretation, samples, bits, sample format, further samples."""
+    try:
+        with _tifffile().TiffFile(io.BytesIO(data)) as file:
+            if len(file.pages) != 1:
+                raise Unsuitable(f"it holds several images, as tifffile reads it ({len(file.pages)})")
+            page = file.pages[0]
+            facts = (
+                int(page.photometric),
+                int(page.samplesperpixel),
+                page.bitspersample,
+                page.sampleformat,
+                tuple(int(kind) for kind in page.extrasamples),
+                int(page.planarconfig or 1) if page.samplesperpixel > 1 else 1,
+            )
+            if page.compression != tiff.LZW or _has_imagecodecs():
+                return page.asarray(), facts
+    except Unsuitable:
+        raise
+    except Exception as error:  # whatever a library makes of a file is its judgement
+        raise Unsuitable(f"tifffile cannot read it ({_first_line(error)})") from None
+    if mode in (*_BEYOND_PILLOW, "LA") or (mode == "RGBA" and facts[4] != (2,)):
+        raise Unsuitable("imagecodecs is not installed, which confirms LZW pixels of this kind (codelength[compare])")
+    return _pillow(data, "TIFF", mode), facts
+
+
+def _webp(data: bytes) -> np.ndarray:
+    if not _has_imagecodecs():
+        raise Unsuitable("imagecodecs is not installed, which confirms the pixels of WebP (codelength[compare])")
+    import imagecodecs
+
+    # Bytes behind the last pixel, but within its chunk, are read by nobody: without them all goes as well.
+    body = webp.pixel_bytes(data)
+    try:
+        array = imagecodecs.webp_decode(data)
+        imagecodecs.webp_decode(body)
+    except Exception as error:
+        raise Unsuitable(f"imagecodecs cannot read it ({_first_line(error)})") from None
+    try:
+        imagecodecs.webp_decode(body[:-1])
+    except Exception:
+        return array
+    raise Unsuitable("something follows its pixels")
+
+
+def _pillow(data: bytes, form: str, mode: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data), formats=[form]) as image:
+            if image.mode != mode and not (mode == "I;16" and image.mode in ("I;16B", "I;16L", "I")):
+                raise Unsuitable(f"Pillow reads it in the mode {image.mode!r} and not in {mode!r}")
+            return np.asarray(image.convert("L")) != 0 if mode == "1" else np.asarray(image)
+    except Unsuitable:
+        raise
+    except Exception as error:
+        raise Unsuitable(f"Pillow cannot read it ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
