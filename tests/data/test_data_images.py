@@ -5,6 +5,7 @@ import os
 import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -288,6 +289,22 @@ def test_metadata_from_a_stranger_gives_a_file_or_a_sentence(junk):
         assert len(data) < 5000
 
 
+@given(st.binary(max_size=60), st.integers(0, 80), st.sampled_from(["L", "RGBA;16", "1"]))
+@settings(max_examples=150, deadline=None)
+def test_tags_from_a_stranger_give_a_file_or_a_sentence(junk, at, mode):
+    tags = {282: 1.5, 270: "a note", 305: "a program"}
+    good = decode_image(tiff(picture("L"), tags, compression="tiff_lzw"), "a.tif").metadata
+    assert good[:1] == b"T"
+    for metadata in (b"T" + junk, good[:at] + junk + good[at + len(junk) :]):
+        try:
+            data = encode_image(Pixels(noise(mode), mode, metadata), "a.tif")
+        except DataError as error:
+            assert "metadata" in str(error)
+            continue
+        assert len(data) < 5000
+        assert decode_image(data, "a.tif")
+
+
 def test_metadata_may_not_bring_chunks_that_change_the_picture():
     def entry(kind, body=b""):
         return struct.pack(">I", len(body)) + kind + body
@@ -307,6 +324,21 @@ def test_metadata_may_not_bring_chunks_that_change_the_picture():
             encode_image(Pixels(noise("L"), "L", b"P" + bad), "a.png")
     with pytest.raises(DataError, match="not for its format"):
         encode_image(Pixels(noise("L"), "L", b"P" + pixels), "a.tif")
+    with pytest.raises(DataError, match="not for its format"):
+        encode_image(Pixels(noise("L"), "L", b"T\0"), "a.png")
+
+
+def test_names_of_modes_that_their_format_does_not_hold():
+    assert written_name("a.png", "RGB;16") == "a.png.tif" and written_name("a.bmp", "LA;16") == "a.bmp.tif"
+    assert written_name("a.ppm", "RGB;16") == "a.ppm" and written_name("a.TIFF", "RGBA;16") == "a.TIFF"
+    assert written_name("a.webp", "I;16") == "a.webp.png" and written_name("photo.jpg", "L") == "photo.jpg.png"
+
+
+@pytest.mark.parametrize("blanks", [b" ", b"\n\t ", b"#"])
+def test_endless_headers_cost_little(blanks):
+    """That they end at all is the test: a pattern with nested repetitions takes longer than anybody lives."""
+    assert isinstance(decode_image(b"P6" + blanks * 2_000_000, "a.ppm"), str)
+    assert isinstance(decode_image(b"P6 " + b"1" * 2_000_000 + b" 1 255 ", "a.ppm"), str)
 
 
 @pytest.mark.parametrize(
@@ -392,6 +424,82 @@ def test_a_file_that_changes_in_between_is_noticed(tmp_path):
     (tmp_path / "a.png").unlink()
     with pytest.raises(DataError, match="readable"):
         list(ImageFile.read_bytes(file))
+
+
+def grown(path):
+    with path.open("ab") as stream:
+        stream.write(b"more")
+
+
+def shrunk(path):
+    with path.open("r+b") as stream:
+        stream.truncate(path.stat().st_size - 3)
+
+
+def rewritten(path):
+    status = path.stat()
+    path.write_bytes(bytes(status.st_size))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+
+
+def replaced(path):
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    os.replace(other, path)
+
+
+def piped(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("change", [grown, shrunk, rewritten, replaced, piped])
+@pytest.mark.parametrize("name", ["a.png", "a.txt", "kept.png"])
+def test_a_file_that_changes_after_it_was_looked_at_is_named(tmp_path, change, name):
+    path = tmp_path / name
+    if name == "a.png":
+        picture("L").save(path)
+    else:
+        path.write_bytes(b"no image" * 1000)
+    (file,) = look_all(tmp_path)
+    assert b"".join(file.read_bytes()) == path.read_bytes()
+    change(path)
+    words = "expected a file, but .* is none" if change is piped else "changed while it was being read"
+    for read in [lambda: list(file.read_bytes())] + [file.read_pixels, file.read_again] * (name == "a.png"):
+        with pytest.raises(DataError, match=words) as caught:
+            read()
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [grown, shrunk, rewritten])
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, change):
+    path = tmp_path / "big.bin"
+    path.write_bytes(bytes(3 * 2**20))
+    (file,) = look_all(tmp_path)
+    pieces = file.read_bytes()
+    read = len(next(pieces))
+    change(path)
+    with pytest.raises(DataError, match=r"big.bin changed while"):
+        for piece in pieces:
+            read += len(piece)
+    assert read <= 3 * 2**20
+
+
+def test_a_file_that_never_ends_is_no_endless_read(tmp_path):
+    path = Path("/proc/self/maps")
+    if not path.exists():
+        pytest.skip("needs a file whose length is stated as zero and is not")
+    with pytest.raises(DataError, match="changed while"):
+        read_pixels(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipes_and_folders_are_no_image_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "folder.png"):
+        with pytest.raises(DataError, match=r"is none|is not"):
+            read_pixels(tmp_path / name)
 
 
 def test_links_inside_are_files_and_all_others_are_refused(tmp_path):

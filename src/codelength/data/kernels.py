@@ -46,8 +46,11 @@ def unfilter(rows: np.ndarray, step: int) -> int:
 
 
 @kernel
-def unpack_runs(data: np.ndarray, out: np.ndarray) -> bool:
-    """PackBits.  data, out: uint8.  Returns whether ``data`` was exactly ``out``, with no byte left over."""
+def unpack_runs(data: np.ndarray, out: np.ndarray, row: int) -> bool:
+    """PackBits.  data, out: uint8.  row: bytes of a row, over whose end no run may go.
+
+    Returns whether ``data`` was exactly ``out``, with no byte left over.
+    """
     at: Any = 0
     used: Any = 0
     while at < len(data):
@@ -56,7 +59,7 @@ def unpack_runs(data: np.ndarray, out: np.ndarray) -> bool:
         if head == 128:
             continue
         count = head + 1 if head < 128 else 257 - head
-        if used + count > len(out):
+        if used + count > len(out) or used % row + count > row:
             return False
         if head < 128:
             if at + count > len(data):
@@ -98,7 +101,8 @@ def unpack_lzw(data: np.ndarray, out: np.ndarray, place: np.ndarray, length: np.
             return False
         first = False
         if code == 257:
-            return used == len(out) and at == len(data)
+            # Some writers begin another byte where the end code has filled the last one.
+            return used == len(out) and (at == len(data) or (at == len(data) - 1 and data[at] == 0))
         if code == 256:
             width, known, previous = 9, 258, -1
             continue

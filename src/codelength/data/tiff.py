@@ -54,6 +54,7 @@ _PHOTOMETRIC = {0: "its values are inverted (white is zero)", 3: "it has a palet
 _PHOTOMETRIC |= {5: "its colours are CMYK or the like", 6: "its colours are YCbCr"}
 
 MAX_DIRECTORIES = 4096
+_ALIGNMENT = 4096  # bytes, at most, of the zeros between two parts
 _STRIP = 2**18  # bytes, about, of the strips that are written
 
 
@@ -221,7 +222,7 @@ def _layout(structure: Structure) -> _Layout:
     extra = values(tags, EXTRA, ())
     if len(extra) not in (0, samples - (1 if photometric == 1 else 3)) or set(extra) - {0, 1, 2}:
         raise Unsuitable(f"its further samples are stated as {extra}")
-    if value(tags, PLANES, 1) != 1 and samples > 1:
+    if value(tags, PLANES, 1) != 1:
         raise Unsuitable("its samples lie in separate planes")
     if value(tags, FILL_ORDER, 1) != 1:
         raise Unsuitable("its bits lie in reverse order")
@@ -284,7 +285,7 @@ def _check_spans(data: bytes, spans: list[tuple[int, int]]) -> None:
             raise Unsuitable("a part of it is missing")
         if start < at:
             raise Unsuitable("its parts overlap")
-        if start - at >= 64 or any(data[at:start]):
+        if start - at > _ALIGNMENT or any(data[at:start]):
             raise Unsuitable("something lies between its parts")
         at = end
     if at > len(data):
@@ -301,7 +302,7 @@ def _decode(data: bytes, order: Order, layout: _Layout) -> np.ndarray:
         top, left = number // across * layout.block_height, number % across * layout.block_width
         height = layout.block_height if layout.tiled else min(layout.block_height, layout.height - top)
         row = layout.row_bytes(layout.block_width)
-        raw = _inflate(data[start : start + size], height * row, layout.compression)
+        raw = _inflate(data[start : start + size], height, row, layout.compression)
         if layout.bits == 1:
             bits = np.unpackbits(np.frombuffer(raw, np.uint8).reshape(height, row), axis=1)
             if bits[:, layout.block_width :].any():
@@ -317,8 +318,12 @@ def _decode(data: bytes, order: Order, layout: _Layout) -> np.ndarray:
     return out if channels else out[:, :, 0]
 
 
-def _inflate(data: bytes, size: int, compression: int) -> bytes:
-    """Exactly ``size`` bytes.  Raises Unsuitable if there are more or fewer, or something follows them."""
+def _inflate(data: bytes, height: int, row: int, compression: int) -> bytes:
+    """Exactly ``height`` rows of ``row`` bytes.
+
+    Raises Unsuitable if there are more or fewer, or something follows them.
+    """
+    size = height * row
     damaged = Unsuitable(f"its {_COMPRESSIONS[compression]} data are damaged or hold more than the pixels")
     if compression == NONE:
         if len(data) != size:
@@ -332,7 +337,7 @@ def _inflate(data: bytes, size: int, compression: int) -> bytes:
     if compression == LZW:
         good = kernels.unpack_lzw(source, out, np.empty(4096, np.int64), np.empty(4096, np.int64))
     else:
-        good = kernels.unpack_runs(source, out)
+        good = kernels.unpack_runs(source, out, row)
     if not good:
         raise damaged
     return out.tobytes()
