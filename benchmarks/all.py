@@ -17,6 +17,7 @@ from benchmarks.common import RESULTS
 
 # Sizes are those that the text quotes where that takes seconds, and a seeded random part of the data elsewhere.
 COMMANDS: dict[str, list[str]] = {
+    "startup": [],
     "coder": [],
     "sampling": [],
     "float_tables": [],

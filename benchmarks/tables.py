@@ -64,6 +64,13 @@ COLUMNS: dict[str, list[tuple[str, str, Show]]] = {
         ("bits_per_dim", "bits/dim", _digits(4)),
         ("kind", "kind", str),
     ],
+    "startup": [
+        ("package", "package", str),
+        ("command", "command", str),
+        ("kernels", "kernels", str),
+        ("processor_seconds", "processor seconds", _digits(2)),
+        ("elapsed_seconds", "elapsed", _digits(2)),
+    ],
     "coder": [
         ("job", "job", str),
         ("codelength_push_ns", "push, ns/symbol", _digits(1)),

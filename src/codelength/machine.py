@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from contextvars import ContextVar
 
 from codelength.errors import UsageError
 from codelength.sizes import show_size
@@ -19,6 +21,32 @@ _THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+
+
+_tell: ContextVar[Callable[[str], None] | None] = ContextVar("tell", default=None)
+
+
+def tell_notices(tell: Callable[[str], None] | None) -> None:
+    """For the rest of this context, call ``tell`` with what people should know while they wait, with each thing once.
+
+    None: tell nobody.
+    """
+    told: set[str] = set()
+
+    def once(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            assert tell is not None
+            tell(text)
+
+    _tell.set(None if tell is None else once)
+
+
+def notice(text: str) -> None:
+    """Say why something takes its time, to whoever asked by ``tell_notices``; silent otherwise."""
+    tell = _tell.get()
+    if tell is not None:
+        tell(text)
 
 
 def use_threads(count: int | None) -> None:

@@ -4,17 +4,16 @@ from coding_oracles import SlowStream, cumulative, slow_push
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import betaln, expit, ndtr, softmax
+from ways_in import bernoulli_cut, search
 
 from codelength.coding.frequencies import (
     CODES,
     Leaf,
-    bernoulli_cut,
     code_lengths,
     code_lengths_fixed,
     intervals,
     pop_elements,
     push_elements,
-    search,
 )
 from codelength.coding.logarithm import log2_fixed
 from codelength.coding.stack import Stack
@@ -103,10 +102,10 @@ def test_search_finds_every_symbol(family, data, seed, wild):
     leaf = data.draw(leaves(family))
     row = parameter_rows(leaf, np.random.default_rng(seed), 1, wild)[0]
     edges = all_intervals(leaf, row)
-    scratch = leaf.scratch()
+    numbers = leaf.numbers()
     for x, (start, end) in enumerate(zip(edges, edges[1:])):
         for slot in (start, (start + end) // 2, end - 1):
-            found = search(leaf.code, leaf.symbols, leaf.bits, leaf.components, row.astype(np.float32), slot, scratch)
+            found = search(*numbers, row.astype(np.float32), np.int64(slot))
             assert found == (x, start, end - start)
 
 

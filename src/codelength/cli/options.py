@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codelength.errors import UsageError
-from codelength.machine import use_device, use_threads
+from codelength.machine import tell_notices, use_device, use_threads
 from codelength.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def real(option: str) -> Callable[[str], float]:
     return parse
 
 
+def _hear_notices(quiet: bool) -> bool:
+    """Let the user know what the command waits for, unless it is to be quiet."""
+    tell_notices(None if quiet else lambda text: print(text, file=sys.stderr, flush=True))
+    return quiet
+
+
 DataArgument = Annotated[
     str, typer.Argument(metavar="DATA", help="A data set NAME[:SPLIT][[A:B]], or a path; see `codelength datasets`.")
 ]
@@ -73,7 +80,7 @@ Jobs = Annotated[
 ]
 MaxMemory = Annotated[str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory to use, such as 2G.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="PATH", help="The same, as an option.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_hear_notices, help="Print errors and warnings only.")]
 Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", parser=whole("--seed", 0, 2**63 - 1), help="Seed of whatever is random."),

@@ -8,13 +8,17 @@ can read, so the cache entry of a kernel is stamped with the contents of its who
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
+
+from codelength.machine import notice
 
 _HERE = Path(__file__).resolve().parent
 
@@ -34,24 +38,82 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     Kernels borrow their arrays, they neither make nor return any: counting references would cost more than
     coding a symbol does. Where neither the package's folder nor the user's cache can be written, kernels are
-    compiled anew by each process.
+    compiled anew by each process. Compilation takes seconds, and is announced by ``machine.notice``.
     """
-    return _compiled(function)
-
-
-def inlined(function: Callable[..., Any]) -> Any:
-    """The same for a small piece that other kernels call for every symbol: it is merged into each of them."""
-    return _compiled(function, forceinline=True)
-
-
-def _compiled(function: Callable[..., Any], **options: Any) -> Any:
-    options.update(error_model="numpy", _nrt=False)
     try:
-        dispatcher = numba.njit(cache=True, **options)(function)
+        dispatcher = _njit(function, cache=True)
     except RuntimeError:
-        return numba.njit(**options)(function)
+        return _announced(_njit(function), "in every process, since no folder for them can be written")
     index: Any = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if hasattr(index, "_source_stamp"):
         folder = Path(function.__code__.co_filename).resolve().parent
         index._source_stamp = (index._source_stamp, _fingerprint(folder))
+    return _announced(dispatcher, "once on this machine")
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """The same for a small piece that kernels call for every symbol: it is merged into each of them, and kept there.
+
+    Python cannot call it, which spares the compilation of a way in; see ``shared``.
+    """
+    dispatcher = _njit(function, forceinline=True, no_cpython_wrapper=True)
+
+    def refuse(*arguments: Any, **named: Any) -> Any:
+        raise TypeError(f"{function.__name__} is for kernels to call, not for Python")
+
+    # Without a way in, a call would crash; so numba's fast path must never learn of what has been compiled.
+    dispatcher.add_overload = lambda result: dispatcher.overloads.update({tuple(result.signature.args): result})
+    dispatcher._compile_for_args = refuse
     return dispatcher
+
+
+def shared(function: Callable[..., Any]) -> Any:
+    """The same for a piece that Python calls as well."""
+    return _njit(function, forceinline=True)
+
+
+def _njit(function: Callable[..., Any], **options: Any) -> Any:
+    options.update(error_model="numpy", _nrt=False, no_cfunc_wrapper=True)
+    return numba.njit(**options)(function)
+
+
+def _announced(dispatcher: Any, how_often: str) -> Any:
+    """Say so when a kernel is not found ready; numba's way of looking for it tells."""
+    kept: Any = getattr(dispatcher, "_cache", None)
+    load = getattr(kept, "load_overload", None)
+    if load is None:
+        return dispatcher
+
+    def announced(*signature: Any) -> Any:
+        _load_numba()
+        found = load(*signature)
+        if found is None:
+            notice(f"compiling kernels, {how_often} ...")
+        return found
+
+    kept.load_overload = announced
+    return dispatcher
+
+
+@cache
+def _load_numba() -> None:
+    """Load what numba needs for its first kernel, but for SciPy.
+
+    Among it is a module that asks for SciPy's linear algebra while it is loaded, which takes longer than all the rest.
+    Kernels need none, and whatever does asks again; so the answer, whether it is there, can be had without it.
+    """
+    if "numba.np.arraymath" in sys.modules or importlib.util.find_spec("scipy") is None:
+        return
+    from numba.core.compiler_lock import global_compiler_lock
+    from numba.np import linalg
+
+    ensure: Any = getattr(linalg, "ensure_blas", None)
+    if ensure is None:
+        return
+    with global_compiler_lock:  # nobody compiles anything meanwhile
+        linalg.ensure_blas = lambda: None
+        try:
+            from numba.np import arraymath
+        finally:
+            linalg.ensure_blas = ensure
+        arraymath.ensure_blas = ensure

@@ -52,7 +52,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -69,8 +68,12 @@ MAX_SYMBOLS = 1 << 16
 MAX_CATEGORIES = 1 << 12
 MAX_COMPONENTS = 256
 
-_BERNOULLI, _CATEGORICAL, _MIXTURE, _GAUSSIAN, _BETA_BINOMIAL = 1, 2, 3, 4, 5
+_BERNOULLI = CODES["bernoulli"]
 _LOGIT_LIMIT = 1 << 22
+
+
+#: See ``Leaf.numbers``.
+Numbers = tuple[int, int, int | None, np.ndarray | None, int | None, int | None, np.ndarray | None, np.ndarray | None]
 
 
 @dataclass(frozen=True)
@@ -133,11 +136,32 @@ class Leaf:
         """What an element's frequencies cost beyond its parameters, in multiplications (docs/format.md, "Limits")."""
         return self.symbols << 4 if self.family == "beta_binomial" else 0
 
-    def scratch(self) -> np.ndarray:
-        """Scratch (int64) for ``interval`` and ``search``. That of a beta-binomial keeps tables, and is shared."""
-        if self.family == "beta_binomial":
-            return beta_binomial.scratch(self.symbols)
-        return np.empty(self.symbols + 1 if self.family == "categorical" else 3 * self.components, np.int64)
+    def numbers(self) -> Numbers:
+        """What ``interval`` and ``search`` take: ``symbols, bits, binary, sums, several, single, scratch, tables``.
+
+        What the family has no use for is None. Scratch is fresh; that of a beta-binomial keeps tables, and is shared.
+
+        A kernel is compiled for the types that it is called with, and numba leaves out what stands behind ``if argument
+        is not None`` where the argument is None: so nobody waits for the compilation of other families than theirs.
+
+        binary: 1 for bernoulli. sums: scratch (A + 1,) int64 of a categorical. several: the number of components of a
+        mixture of two or more; single: of one component, 1 for gaussian and 0 for logistic; scratch: (3 K,) int64 of
+        both. tables: those of a beta-binomial.
+        """
+        binary = sums = several = single = scratch = tables = None
+        if self.family == "bernoulli":
+            binary = 1
+        elif self.family == "categorical":
+            sums = np.empty(self.symbols + 1, np.int64)
+        elif self.family == "beta_binomial":
+            tables = beta_binomial.scratch(self.symbols)
+        else:
+            scratch = np.empty(3 * self.components, np.int64)
+            if self.components > 1:
+                several = self.components
+            else:
+                single = int(self.family == "gaussian")
+        return self.symbols, self.bits, binary, sums, several, single, scratch, tables
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -223,71 +247,92 @@ def _beta_binomial_cumulative(x, symbols, bits, sums):
 
 
 @inlined
-def _mixture_components(code, symbols, components, params, scratch):
+def _single_component(symbols, gaussian, params, scratch):
+    """Fill scratch (3,) with the weight, the mean and the inverse scale of one component."""
+    first = 1 - gaussian  # a logistic one has a weight, which says nothing
+    scratch[0] = 1 << 20
+    scratch[1] = _clamped(params[first], -64 * symbols, 128 * symbols)
+    scratch[2] = INVERSE_SCALE[_clamped(params[first + 1], -1024, 3072) + 1024]
+
+
+@inlined
+def _single_cumulative(gaussian, x, symbols, bits, scratch):
+    if x <= 0:
+        return np.int64(0)
+    if x >= symbols:
+        return np.int64(1) << bits
+    d = 64 * x - 32 - scratch[1]
+    u = abs(d) * scratch[2] >> 16
+    total = _reflected(_tail(NORMAL, u, 13) if gaussian else _tail(LOGISTIC, u, 14), -d) << 20
+    return ((total >> 16) * ((np.int64(1) << bits) - symbols) >> 34) + x
+
+
+@inlined
+def _mixture_components(symbols, components, params, scratch):
     """Fill scratch (3 K,) with the weights w_k, the means and the inverse scales."""
-    offset = 0
-    if code == _GAUSSIAN:
-        scratch[0] = 1 << 20
-    else:
-        offset = components
-        best = 0
-        for k in range(components):
-            scratch[k] = _clamped(params[k], -_LOGIT_LIMIT, _LOGIT_LIMIT)
-            if scratch[k] > scratch[best]:
-                best = k
-        greatest = scratch[best]
-        total = np.int64(0)
-        for k in range(components):
-            scratch[k] = _tail(DECAY, (greatest - scratch[k]) << 12, 14)
-            total += scratch[k]
-        left = np.int64(1) << 20
-        for k in range(components):
-            scratch[k] = _quotient(scratch[k] << 20, total)
-            left -= scratch[k]
-        scratch[best] += left
+    best = 0
     for k in range(components):
-        scratch[components + k] = _clamped(params[offset + k], -64 * symbols, 128 * symbols)
-        log_scale = _clamped(params[offset + components + k], -1024, 3072)
+        scratch[k] = _clamped(params[k], -_LOGIT_LIMIT, _LOGIT_LIMIT)
+        if scratch[k] > scratch[best]:
+            best = k
+    greatest = scratch[best]
+    total = np.int64(0)
+    for k in range(components):
+        scratch[k] = _tail(DECAY, (greatest - scratch[k]) << 12, 14)
+        total += scratch[k]
+    left = np.int64(1) << 20
+    for k in range(components):
+        scratch[k] = _quotient(scratch[k] << 20, total)
+        left -= scratch[k]
+    scratch[best] += left
+    for k in range(components):
+        scratch[components + k] = _clamped(params[components + k], -64 * symbols, 128 * symbols)
+        log_scale = _clamped(params[2 * components + k], -1024, 3072)
         scratch[2 * components + k] = INVERSE_SCALE[log_scale + 1024]
 
 
 @inlined
-def _mixture_cumulative(code, x, symbols, bits, components, scratch):
+def _mixture_cumulative(x, symbols, bits, components, scratch):
     if x <= 0:
         return np.int64(0)
     if x >= symbols:
         return np.int64(1) << bits
     position = 64 * x - 32
-    if code == _GAUSSIAN:
-        d = position - scratch[1]
-        total = _reflected(_tail(NORMAL, abs(d) * scratch[2] >> 16, 13), -d) << 20
-    else:
-        total = np.int64(0)
-        for k in range(components):
-            d = position - scratch[components + k]
-            u = abs(d) * scratch[2 * components + k] >> 16
-            total += scratch[k] * _reflected(_tail(LOGISTIC, u, 14), -d)
+    total = np.int64(0)
+    for k in range(components):
+        d = position - scratch[components + k]
+        u = abs(d) * scratch[2 * components + k] >> 16
+        total += scratch[k] * _reflected(_tail(LOGISTIC, u, 14), -d)
     return ((total >> 16) * ((np.int64(1) << bits) - symbols) >> 34) + x
 
 
+# What follows is for any leaf. Branches are of the one form that ``Leaf.numbers`` speaks of.
+
+
 @inlined
-def _prepare(code, symbols, bits, components, params, scratch):
-    if code == _CATEGORICAL:
-        _categorical_weights(symbols, bits, params, scratch)
-    elif code == _BETA_BINOMIAL:
+def _prepare(symbols, bits, sums, several, single, scratch, tables, params):
+    if sums is not None:
+        _categorical_weights(symbols, bits, params, sums)
+    if several is not None:
+        _mixture_components(symbols, several, params, scratch)
+    if single is not None:
+        _single_component(symbols, single, params, scratch)
+    if tables is not None:
         least, most = beta_binomial.LEAST, beta_binomial.MOST
-        beta_binomial.weigh(symbols, _clamped(params[0], least, most), _clamped(params[1], least, most), scratch)
-    else:
-        _mixture_components(code, symbols, components, params, scratch)
+        beta_binomial.weigh(symbols, _clamped(params[0], least, most), _clamped(params[1], least, most), tables)
 
 
 @inlined
-def _cumulative(code, x, symbols, bits, components, scratch):
-    if code == _CATEGORICAL:
-        return _categorical_cumulative(x, symbols, bits, scratch)
-    if code == _BETA_BINOMIAL:
-        return _beta_binomial_cumulative(x, symbols, bits, scratch)
-    return _mixture_cumulative(code, x, symbols, bits, components, scratch)
+def _cumulative(symbols, bits, sums, several, single, scratch, tables, x):
+    if sums is not None:
+        return _categorical_cumulative(x, symbols, bits, sums)
+    if several is not None:
+        return _mixture_cumulative(x, symbols, bits, several, scratch)
+    if single is not None:
+        return _single_cumulative(single, x, symbols, bits, scratch)
+    if tables is not None:
+        return _beta_binomial_cumulative(x, symbols, bits, tables)
+    return np.int64(0)
 
 
 @inlined
@@ -305,54 +350,55 @@ def _inverse_tail(table, value, shift):
 
 
 @inlined
-def _likely(code, symbols, bits, slot, scratch):
+def _likely(gaussian, symbols, bits, slot, scratch):
     """Near the symbol whose interval holds slot, for one component: rounded carelessly, used as a first guess."""
     spare = (np.int64(1) << bits) - symbols
     # The floor under the masses shifts the cumulative function by x, here taken to be the mean.
     height = min(max(slot - (min(max(scratch[1], 0), 64 * symbols) >> 6), 0), spare)
     value = _quotient(height << 30, spare)
     smaller = min(value, (1 << 30) - value)
-    u = _inverse_tail(NORMAL, smaller, 13) if code == _GAUSSIAN else _inverse_tail(LOGISTIC, smaller, 14)
+    u = _inverse_tail(NORMAL, smaller, 13) if gaussian else _inverse_tail(LOGISTIC, smaller, 14)
     d = _quotient(min(u, np.int64(24) << 20) << 16, scratch[2])
     x = (scratch[1] + 32 + (d if 2 * value > 1 << 30 else -d)) >> 6
     return min(max(x, np.int64(1)), np.int64(symbols - 1))
 
 
 @inlined
-def interval(code, symbols, bits, components, params, x, scratch):
+def interval(symbols, bits, binary, sums, several, single, scratch, tables, params, x):
     """(start, freq) of symbol x, 0 <= x < symbols (compiled; not checked here).
 
-    params: (p,) one element's parameters; scratch: that of ``Leaf.scratch``.
+    All but the last two arguments are those of ``Leaf.numbers``; params: (p,) one element's parameters.
     """
     x = np.int64(x)
-    if code == _BERNOULLI:
+    if binary is not None:
         return _bernoulli_interval(bernoulli_cut(params[0], bits), x, bits)
-    _prepare(code, symbols, bits, components, params, scratch)
-    start = _cumulative(code, x, symbols, bits, components, scratch)
-    return start, _cumulative(code, x + 1, symbols, bits, components, scratch) - start
+    _prepare(symbols, bits, sums, several, single, scratch, tables, params)
+    start = _cumulative(symbols, bits, sums, several, single, scratch, tables, x)
+    return start, _cumulative(symbols, bits, sums, several, single, scratch, tables, x + 1) - start
 
 
 @inlined
-def search(code, symbols, bits, components, params, slot, scratch):
+def search(symbols, bits, binary, sums, several, single, scratch, tables, params, slot):
     """(x, start, freq) of the symbol whose interval holds slot, 0 <= slot < 2^bits (compiled).
 
-    Bisects the cumulative function, from near the place where one component has its quantile; the result is
-    the same whatever the way of searching.
+    All but the last two arguments are those of ``Leaf.numbers``; params: (p,) one element's parameters. Bisects the
+    cumulative function, from near the place where one component has its quantile; the result is the same whatever the
+    way of searching.
     """
-    if code == _BERNOULLI:
+    if binary is not None:
         cut = bernoulli_cut(params[0], bits)
         if slot < cut:
             return np.int64(0), np.int64(0), cut
         return np.int64(1), cut, (np.int64(1) << bits) - cut
-    _prepare(code, symbols, bits, components, params, scratch)
+    _prepare(symbols, bits, sums, several, single, scratch, tables, params)
     low, start = np.int64(0), np.int64(0)
     high, end = np.int64(symbols), np.int64(1) << bits
-    if _MIXTURE <= code <= _GAUSSIAN and components == 1:
+    if single is not None:
         # Look around the likely place, in steps that double until they enclose it.
-        probe = _likely(code, symbols, bits, slot, scratch)
+        probe = _likely(single, symbols, bits, slot, scratch)
         step = np.int64(1)
         while low < probe < high:
-            value = _cumulative(code, probe, symbols, bits, components, scratch)
+            value = _cumulative(symbols, bits, sums, several, single, scratch, tables, probe)
             if value <= slot:
                 low, start = probe, value
                 if high < symbols:
@@ -366,7 +412,7 @@ def search(code, symbols, bits, components, params, slot, scratch):
             step *= 2
     while high - low > 1:
         middle = (low + high) >> 1
-        value = _cumulative(code, middle, symbols, bits, components, scratch)
+        value = _cumulative(symbols, bits, sums, several, single, scratch, tables, middle)
         if value <= slot:
             low, start = middle, value
         else:
@@ -385,23 +431,31 @@ def _bernoulli_tile(bits, params, x, base, above, starts, freqs):
 
 
 @kernel
-def _interval_tile(code, symbols, bits, components, scratch, params, x, base, above, starts, freqs):
+def _interval_tile(
+    symbols, bits, binary, sums, several, single, scratch, tables, params, x, base, above, starts, freqs
+):
     for item in range(x.shape[0]):
         for position in range(base, above):
-            start, freq = interval(code, symbols, bits, components, params[item, position], x[item, position], scratch)
+            start, freq = interval(
+                symbols, bits, binary, sums, several, single, scratch, tables, params[item, position], x[item, position]
+            )
             starts[position - base, item] = start
             freqs[position - base, item] = freq
 
 
 @kernel
-def _pop_elements(code, symbols, bits, components, scratch, params, x, state, words, count, bounds):
+def _pop_elements(
+    symbols, bits, binary, sums, several, single, scratch, tables, params, x, state, words, count, bounds
+):
     lanes = state.shape[1]
     for position in range(x.shape[1]):
         for stream in range(state.shape[0]):
             lane = 0
             for item in range(bounds[stream], bounds[stream + 1]):
                 slot = peek_one(state, stream, lane, bits)
-                symbol, start, freq = search(code, symbols, bits, components, params[item, position], slot, scratch)
+                symbol, start, freq = search(
+                    symbols, bits, binary, sums, several, single, scratch, tables, params[item, position], slot
+                )
                 if not pop_one(state, words, count, stream, lane, start, freq, bits):
                     return False
                 x[item, position] = symbol
@@ -450,10 +504,6 @@ def _fixed_lengths(bits, freqs, lengths):
 # Arrays of elements: params (n, D, parameters), x (n, D).
 
 
-def _numbers(leaf: Leaf) -> tuple[Any, ...]:
-    return leaf.code, leaf.symbols, leaf.bits, leaf.components, leaf.scratch()
-
-
 def _tile(items: int) -> np.ndarray:
     # High enough that parameters are read several cache lines at a time; rows of an odd number of lines, so
     # that they do not compete for the same places in the cache.
@@ -468,7 +518,7 @@ def _interval_tiles(leaf: Leaf, params: np.ndarray, x: np.ndarray) -> Iterator[t
     """
     starts, freqs = _tile(len(x)), _tile(len(x))
     height = len(starts)
-    numbers = _numbers(leaf)
+    numbers = leaf.numbers()
     for above in range(x.shape[1], 0, -height):
         base = max(0, above - height)
         if leaf.code == _BERNOULLI:
@@ -538,7 +588,7 @@ def pop_elements(leaf: Leaf, params: np.ndarray, stack: Stack) -> np.ndarray:
             stack.check(pop_cuts(cuts, above - base, leaf.bits, *arrays))
             x[:, base:above] = cuts[: above - base, :items].T
     else:
-        stack.check(_pop_elements(*_numbers(leaf), params, x, *arrays))
+        stack.check(_pop_elements(*leaf.numbers(), params, x, *arrays))
     return x
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from codelength.coding.compiled import inlined, kernel
+from codelength.coding.compiled import kernel, shared
 from codelength.coding.tables import EXP2, LOG2
 
 LENGTH_BITS = 20
 
 
-@inlined
+@shared
 def log2_fixed(value):
     """log2 of an integer, 1 <= value < 2^62, in units of 2^-20 (compiled; plain integers welcome).
 
@@ -37,7 +37,7 @@ def log2_fixed(value):
     return (e << 20) + ((f + 512) >> 10)
 
 
-@inlined
+@shared
 def exp2_fixed(length):
     """2^30 * 2^(-length / 2^20) for an integer length >= 0 (compiled; plain integers welcome).
 

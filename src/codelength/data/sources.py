@@ -7,6 +7,8 @@ CIFAR-10 is taken from its binary version, never from pickles.
 
 from __future__ import annotations
 
+import gzip
+import importlib.util
 import io
 import tarfile
 import zipfile
@@ -63,12 +65,19 @@ def _file(path: str, *urls: str, basis: str = "hash of a file checked for this p
 
 
 def _read_digits(paths: list[Path], part: str) -> Part:
-    try:
+    # Its own loader would import all of scikit-learn and SciPy, a second or two, to read one table.
+    found = importlib.util.find_spec("sklearn")
+    if found is None or not found.submodule_search_locations:
+        raise DataError("digits come with scikit-learn, which is missing; install codelength[train]")
+    table = Path(found.submodule_search_locations[0], "datasets", "data", "digits.csv.gz")
+    if not table.is_file():
         from sklearn.datasets import load_digits
-    except ImportError:
-        raise DataError("digits come with scikit-learn, which is missing; install codelength[train]") from None
-    digits = load_digits()
-    return digits.images.astype(np.uint8), digits.target.astype(np.uint8)
+
+        digits = load_digits()
+        return digits.images.astype(np.uint8), digits.target.astype(np.uint8)
+    with gzip.open(table, "rt", encoding="ascii") as file:
+        rows = np.loadtxt(file, delimiter=",", dtype=np.uint8)
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].copy()
 
 
 DIGITS = Source(

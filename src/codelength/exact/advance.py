@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from codelength.coding.compiled import inlined, kernel
-from codelength.coding.frequencies import CODES, bernoulli_cut, search
+from codelength.coding.frequencies import bernoulli_cut, search
 from codelength.coding.stack import peek_one, pop_one
 
 LINEAR, REQUANTISE, RELU, OFFSET, TABLE, ADD, PRODUCT, COPY, WIDE_LINEAR, WIDE_REQUANTISE = range(10)
 FIELDS = 8  # kind, index of the result among values, index of an operand, and five numbers of the operation
-_BERNOULLI = CODES["bernoulli"]
 
 
 @inlined
@@ -46,9 +45,16 @@ def advance_block(
     tables,
     output_rows,
     x_row,
-    leaf,
-    params,
+    parameters,
+    symbols,
+    bits,
+    binary,
+    sums,
+    several,
+    single,
     scratch,
+    shapes,
+    params,
     cuts,
     space,
     wide,
@@ -64,11 +70,14 @@ def advance_block(
     program (operations, 8); starts (values, steps + 2): how many units of a value have a degree below d;
     bases (values,): first row of each value in ``space`` (rows, n), or in ``wide`` (wide rows, n) float64 for sums
     that are collected there, the units of this block only; source_a, source_b, numbers (rows, 2): per row, the rows
-    of its operands and the constants of its operation; params, scratch: room for one element; cuts (n,) int64 and
-    piece (n,): room for one row; known (steps, n), or without rows where nothing is: symbols that are given, -1 where
-    one is drawn. A symbol is popped even where another is given.
+    of its operands and the constants of its operation; parameters: how many an element has; symbols to shapes: those of
+    ``Leaf.numbers``; params: room for one element; cuts (n,) int64 and piece (n,): room for one row; known (steps, n):
+    symbols that are given, -1 where one is drawn. A symbol is popped even where another is given.
+
+    So as to compile what is needed only (``Leaf.numbers`` tells how), these are None where a program has no use for
+    them: params but for leaves other than bernoulli, cuts for those; wide and piece without wide sums; tables and
+    source_b without operations beyond layers, requantise, relu and copies; known where nothing is.
     """
-    code, symbols, bits, components, parameters = leaf[0], leaf[1], leaf[2], leaf[3], leaf[4]
     n = space.shape[1]
     lanes = state.shape[1]
     for step in range(first_step, last_step):
@@ -77,29 +86,33 @@ def advance_block(
             base = bases[value]
             for unit in range(starts[value, step], starts[value, step + 1]):
                 row = base + unit
-                if kind in (LINEAR, WIDE_LINEAR):
+                if kind == LINEAR:
                     operand, at = program[k, 2], program[k, 3] + unit * program[k, 4]
                     begin, end = starts[operand, first_step], starts[operand, step + 1]
-                    if kind == LINEAR:
-                        _accumulate(space[row], space, bases[operand] + begin, weights, at + begin, end - begin)
+                    _accumulate(space[row], space, bases[operand] + begin, weights, at + begin, end - begin)
+                    continue
+                if wide is not None:
+                    if kind == WIDE_LINEAR:
+                        operand, at = program[k, 2], program[k, 3] + unit * program[k, 4]
+                        begin, end = starts[operand, first_step], starts[operand, step + 1]
+                        total = wide[row - starts[value, first_step]]
+                        for start in range(begin, end, program[k, 5]):
+                            for j in range(n):
+                                piece[j] = 0
+                            size = min(program[k, 5], end - start)
+                            _accumulate(piece, space, bases[operand] + start, weights, at + start, size)
+                            for j in range(n):
+                                total[j] += piece[j]
                         continue
-                    total = wide[row - starts[value, first_step]]
-                    for start in range(begin, end, program[k, 5]):
+                    if kind == WIDE_REQUANTISE:
+                        out = space[row]
+                        total = wide[source_a[row] - starts[program[k, 2], first_step]]
+                        wide_scale, wide_half = np.float64(numbers[row, 0]), np.float64(numbers[row, 1])
+                        wide_low, wide_high = np.float64(program[k, 5]), np.float64(program[k, 6])
                         for j in range(n):
-                            piece[j] = 0
-                        size = min(program[k, 5], end - start)
-                        _accumulate(piece, space, bases[operand] + start, weights, at + start, size)
-                        for j in range(n):
-                            total[j] += piece[j]
-                    continue
+                            out[j] = min(max(np.floor(total[j] * wide_scale + wide_half), wide_low), wide_high)
+                        continue
                 out = space[row]
-                if kind == WIDE_REQUANTISE:
-                    total = wide[source_a[row] - starts[program[k, 2], first_step]]
-                    wide_scale, wide_half = np.float64(numbers[row, 0]), np.float64(numbers[row, 1])
-                    wide_low, wide_high = np.float64(program[k, 5]), np.float64(program[k, 6])
-                    for j in range(n):
-                        out[j] = min(max(np.floor(total[j] * wide_scale + wide_half), wide_low), wide_high)
-                    continue
                 a = space[source_a[row]]
                 if kind == REQUANTISE:
                     scale, half = numbers[row, 0], numbers[row, 1]
@@ -109,21 +122,21 @@ def advance_block(
                 elif kind == RELU:
                     for j in range(n):
                         out[j] = max(a[j], space.dtype.type(0))
-                elif kind == OFFSET:
-                    value_added = space.dtype.type(program[k, 5])
-                    for j in range(n):
-                        out[j] = a[j] + value_added
-                elif kind == TABLE:
-                    low_index, size, at = program[k, 5], program[k, 6], program[k, 7]
-                    for j in range(n):
-                        index = min(max(np.int64(a[j]) - low_index, 0), size - 1)
-                        out[j] = tables[at + index]
                 elif kind == COPY:
                     for j in range(n):
                         out[j] = a[j]
-                else:
+                elif source_b is not None:
                     b = space[source_b[row]]
-                    if kind == ADD:
+                    if kind == OFFSET:
+                        value_added = space.dtype.type(program[k, 5])
+                        for j in range(n):
+                            out[j] = a[j] + value_added
+                    elif kind == TABLE:
+                        low_index, size, at = program[k, 5], program[k, 6], program[k, 7]
+                        for j in range(n):
+                            index = min(max(np.int64(a[j]) - low_index, 0), size - 1)
+                            out[j] = tables[at + index]
+                    elif kind == ADD:
                         scale_a, scale_b = numbers[row, 0], numbers[row, 1]
                         for j in range(n):
                             out[j] = a[j] * scale_a + b[j] * scale_b
@@ -131,7 +144,7 @@ def advance_block(
                         for j in range(n):
                             out[j] = a[j] * b[j]
         drawn = space[x_row + step]
-        if code == _BERNOULLI:
+        if binary is not None:
             logits = space[output_rows[step]]
             for item in range(n):
                 cuts[item] = bernoulli_cut(logits[item], bits)
@@ -145,24 +158,24 @@ def advance_block(
                         return False
                     drawn[item] = bit
                     lane = 0 if lane == lanes - 1 else lane + 1
-            if known.shape[0]:
-                for item in range(n):
-                    if known[step, item] >= 0:
-                        drawn[item] = known[step, item]
-            continue
-        for stream in range(state.shape[0]):
-            lane = 0
-            for item in range(bounds[stream], bounds[stream + 1]):
-                for p in range(parameters):
-                    params[p] = np.int64(space[output_rows[step * parameters + p], item])
-                slot = peek_one(state, stream, lane, bits)
-                symbol, start, freq = search(code, symbols, bits, components, params, slot, scratch)
-                if not pop_one(state, words, count, stream, lane, start, freq, bits):
-                    return False
-                if known.shape[0] and known[step, item] >= 0:
-                    symbol = known[step, item]
-                drawn[item] = symbol
-                lane = 0 if lane == lanes - 1 else lane + 1
+        if params is not None:
+            for stream in range(state.shape[0]):
+                lane = 0
+                for item in range(bounds[stream], bounds[stream + 1]):
+                    for p in range(parameters):
+                        params[p] = np.int64(space[output_rows[step * parameters + p], item])
+                    slot = peek_one(state, stream, lane, bits)
+                    symbol, start, freq = search(
+                        symbols, bits, binary, sums, several, single, scratch, shapes, params, slot
+                    )
+                    if not pop_one(state, words, count, stream, lane, start, freq, bits):
+                        return False
+                    drawn[item] = symbol
+                    lane = 0 if lane == lanes - 1 else lane + 1
+        if known is not None:
+            for item in range(n):
+                if known[step, item] >= 0:
+                    drawn[item] = known[step, item]
     return True
 
 

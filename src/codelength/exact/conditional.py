@@ -70,8 +70,7 @@ class Elements:
         target = np.int64((part << leaf.bits) // parts)
         x = np.empty(self.params.shape[:2], np.int32)
         params = np.ascontiguousarray(self.params)
-        scratch = leaf.scratch()
-        _quantiles(leaf.code, leaf.symbols, leaf.bits, leaf.components, params, target, x, scratch)
+        _quantiles(*leaf.numbers(), params, target, x)
         return restore(x, self.order).reshape(len(x), *self.shape)
 
     def intervals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -79,10 +78,12 @@ class Elements:
 
 
 @kernel
-def _quantiles(code, symbols, bits, components, params, target, x, scratch):
+def _quantiles(symbols, bits, binary, sums, several, single, scratch, tables, params, target, x):
     for item in range(x.shape[0]):
         for position in range(x.shape[1]):
-            x[item, position] = search(code, symbols, bits, components, params[item, position], target, scratch)[0]
+            x[item, position] = search(
+                symbols, bits, binary, sums, several, single, scratch, tables, params[item, position], target
+            )[0]
 
 
 def arrange(x: np.ndarray, order: np.ndarray | None) -> np.ndarray:

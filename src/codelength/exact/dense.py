@@ -115,7 +115,10 @@ class DensePlan:
         # Row t * p + j of the parameters of step t.
         rows = self._rows_of(network.output).reshape(self.steps, leaf.parameters)
         self.output_rows = np.ascontiguousarray(rows[schedule.places(tensors)].reshape(-1))
-        self.leaf_numbers = np.array([leaf.code, leaf.symbols, leaf.bits, leaf.components, leaf.parameters], np.int64)
+        # Of the operations that not every network has, whether this one does.
+        self.any_wide = any(self.wide)
+        plain = (LINEAR, REQUANTISE, RELU, COPY, WIDE_LINEAR, WIDE_REQUANTISE)
+        self.is_plain = bool(np.isin(self.program[:, 0], plain).all())
 
     def _wide_sums(self) -> list[bool] | None:
         """Which values are sums of layers to be collected in float64; None where that does not do.
@@ -205,9 +208,7 @@ class DensePlan:
 
         known (count, D), in coding order: symbols to set instead of those popped, -1 where there is none.
         """
-        fixed = np.empty((0, count), np.int64)
-        if known is not None:
-            fixed = np.ascontiguousarray(known.T, np.int64)
+        fixed = None if known is None else np.ascontiguousarray(known.T, np.int64)
         space = np.zeros((self.rows, count), self.dtype)
         wide = np.empty((self.wide_rows, count), np.float64)
         self._context_values(space, given, count)
@@ -217,9 +218,11 @@ class DensePlan:
         stack.hold(count)
         most = int(stack.sizes.max(initial=0))
         leaf = self.leaf
-        params = np.empty(leaf.parameters, np.int64)
-        scratch = leaf.scratch()
-        cuts, piece = np.empty(count, np.int64), np.empty(count, self.dtype)
+        numbers = leaf.numbers()
+        single_bits = leaf.family == "bernoulli"
+        params = None if single_bits else np.empty(leaf.parameters, np.int64)
+        cuts = np.empty(count, np.int64) if single_bits else None
+        piece = np.empty(count, self.dtype) if self.any_wide else None
         room = _Room(self.layers, count, self.dtype)
         for block, (first, last) in enumerate(self.blocks):
             for layer in self.layers:
@@ -235,18 +238,18 @@ class DensePlan:
                     self.starts,
                     self.bases,
                     self.source_a,
-                    self.source_b,
+                    None if self.is_plain else self.source_b,
                     self.numbers,
                     self.weights,
-                    self.table_values,
+                    None if self.is_plain else self.table_values,
                     self.output_rows,
                     x_row,
-                    self.leaf_numbers,
+                    leaf.parameters,
+                    *numbers,
                     params,
-                    scratch,
                     cuts,
                     space,
-                    wide,
+                    wide if self.any_wide else None,
                     piece,
                     stack.state,
                     stack.words,
