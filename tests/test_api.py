@@ -140,3 +140,7 @@ def test_what_is_refused(pairs: FrozenModel, pair_items: np.ndarray, tmp_path: P
 def test_an_item_with_everything_known_is_returned(pairs: FrozenModel, pair_items: np.ndarray) -> None:
     found = cl.inpaint(pairs, pair_items[0], np.ones((8, 8), bool), count=3, draws=2)
     assert np.array_equal(found, np.repeat(pair_items[:1], 3, axis=0))
+
+
+def test_a_listing_shows_public_names_only() -> None:
+    assert {name for name in dir(cl) if not name.startswith("__")} == set(cl.__all__)

@@ -7,18 +7,21 @@
     model.log_prob(data)                             # nats per item
     cl.compress(data, "digits.clen", model)          # and the file that proves them
     items = cl.decompress("digits.clen", range=(100, 200))
+    cl.open("digits.clen")[123]                      # one item, and nothing decoded but its block
 
 Names are imported when they are used, so that reading an archive never imports PyTorch.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
+if _TYPE_CHECKING:
+    from typing import Any
+
     from codelength.api import (
         compress,
         datasets,
@@ -30,18 +33,23 @@ if TYPE_CHECKING:
         load,
         load_data,
         load_run,
+        open,
         packaged_models,
         train,
         verify,
     )
+    from codelength.archive.opened import ArchiveItems
+    from codelength.data.dataset import DataSet
     from codelength.errors import CodelengthError
     from codelength.laws.frozen import FrozenModel
     from codelength.laws.space import Space
     from codelength.likelihood.estimate import Comparison, Estimate, compare
 
 _HOMES = {
+    "ArchiveItems": "codelength.archive.opened",
     "CodelengthError": "codelength.errors",
     "Comparison": "codelength.likelihood.estimate",
+    "DataSet": "codelength.data.dataset",
     "Estimate": "codelength.likelihood.estimate",
     "compare": "codelength.likelihood.estimate",
     "FrozenModel": "codelength.laws.frozen",
@@ -49,8 +57,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "ArchiveItems",
     "CodelengthError",
     "Comparison",
+    "DataSet",
     "Estimate",
     "FrozenModel",
     "Space",
@@ -65,6 +75,7 @@ __all__ = [
     "load",
     "load_data",
     "load_run",
+    "open",
     "packaged_models",
     "train",
     "verify",
@@ -74,10 +85,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'codelength' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES.get(name, "codelength.api")), name)
+    value = getattr(_importlib.import_module(_HOMES.get(name, "codelength.api")), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    # What it takes to make them is no part of the interface.
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__") and name != "__getattr__")])

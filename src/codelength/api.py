@@ -7,6 +7,7 @@ a frozen model, a packaged name, a run folder or a model file.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import os
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 import codelength
 from codelength.archive.extract import Report
 from codelength.archive.layout import MAGIC as ARCHIVE_MAGIC
+from codelength.archive.opened import CACHE_BYTES, ArchiveItems
 from codelength.archive.reader import MEMORY as READER_MEMORY
 from codelength.archive.reader import Archive
 from codelength.archive.writer import write_archive
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from codelength.freezing.freeze import FreezeReport
     from codelength.training.run import Run
 
-Data = str | os.PathLike[str] | np.ndarray | DataSet
+Data = str | os.PathLike[str] | np.ndarray | DataSet | ArchiveItems
 Model = str | os.PathLike[str] | FrozenModel
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "load",
     "load_data",
     "load_run",
+    "open",
     "packaged_models",
     "train",
     "verify",
@@ -111,7 +114,7 @@ def compress(
     """
     _protect(Path(archive), data)
     frozen = _frozen(model)
-    opened = open_source(data, layout=layout, trust_download=trust_download)
+    opened = open_source(_in_memory(data), layout=layout, trust_download=trust_download)
     figures = write_archive(
         Path(archive),
         opened.source,
@@ -176,6 +179,41 @@ def decompress(
         return report
 
 
+def open(
+    archive: str | os.PathLike[str],
+    model: Model | None = None,
+    *,
+    cache: int = CACHE_BYTES,
+    max_memory: int | None = None,
+) -> ArchiveItems:
+    """An archive as a sequence of its items, decoded block by block when they are asked for.
+
+    >>> data = cl.load_data("threshold-digits:test[:60]")
+    >>> figures = cl.compress(data, "digits.clen", "made-digits", block=20)
+    >>> digits = cl.open("digits.clen")
+    >>> len(digits), digits[7].shape, digits[-5:].shape
+    (60, (8, 8), (5, 8, 8))
+    >>> digits.decoded                                  # the first and the last of three blocks
+    2
+    >>> bool((np.asarray(digits) == data.items).all())
+    True
+    >>> digits.close()
+
+    Archives of folders have ``names``, and items by name: ``scans["monday/3.png"]``. It also stands where PyTorch
+    expects a map-style data set. See ``ArchiveItems`` for all that it does.
+
+    model: to decode with, for archives that do not hold theirs; packaged models are found without.
+    cache: bytes of decoded blocks that are kept, 256 MiB unless told. Where items are taken in random order, it should
+    hold all of them, or be one block per item in the archive (``compress --block``).
+    max_memory: bytes that decoding may need, as for ``decompress``.
+
+    Close it, or use it in a ``with`` statement. Raises ArchiveError, DataError, UsageError.
+    """
+    path = Path(archive).absolute()
+    again = functools.partial(open, path, model, cache=cache, max_memory=max_memory)
+    return ArchiveItems(open_archive(archive, model, max_memory=max_memory), again, cache=cache)
+
+
 def inspect(archive: str | os.PathLike[str]) -> dict[str, Any]:
     """The figures of an archive under the names of ``inspect --json``, without decoding it."""
     with open_archive(archive, max_memory=None) as opened:
@@ -194,7 +232,7 @@ def verify(
 
     Raises ArchiveError where the file is damaged, DataError where it holds other data.
     """
-    source = None if data is None else open_source(data, layout=layout).source
+    source = None if data is None else open_source(_in_memory(data), layout=layout).source
     with open_archive(archive, model, max_memory=max_memory) as opened:
         return {**opened.verify(source).to_json(), **about("verify")}
 
@@ -481,10 +519,15 @@ def as_data(data: Data, *, layout: str | None = None, trust_download: bool = Fal
     """Any form of data as a data set."""
     if isinstance(data, DataSet):
         return data
-    if isinstance(data, np.ndarray):
-        return from_array(data, layout=layout)
+    if isinstance(data, np.ndarray | ArchiveItems):
+        return from_array(np.asarray(data), layout=layout)
     spec = data if isinstance(data, str) else Path(data)
     return load_data(spec, layout=layout, trust_download=trust_download)
+
+
+def _in_memory(data: Data) -> str | os.PathLike[str] | np.ndarray | DataSet:
+    """The items of an open archive as an array; other data as it is."""
+    return np.asarray(data) if isinstance(data, ArchiveItems) else data
 
 
 def _frozen(model: Any) -> FrozenModel:

@@ -173,6 +173,33 @@ class Directory:
 
         return rank_of(start), rank_of(stop)
 
+    def locate(self, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Streams and ranks (n,) of entry numbers (n,)."""
+        starts, streams, ranks = self._run_table
+        run = np.searchsorted(starts, entries, side="right") - 1
+        return streams[run], ranks[run] + (entries - starts[run])
+
+    @cached_property
+    def _run_table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of every run: its first entry, its stream, and the rank of that entry in the stream."""
+        ranks = [0] * len(self.streams)
+        rows = []
+        entry = 0
+        for stream, count in self.runs:
+            rows.append((entry, stream, ranks[stream]))
+            ranks[stream] += count
+            entry += count
+        table = np.array(rows, np.int64).reshape(-1, 3)
+        return table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy()
+
+    def block_at(self, stream: int, places: np.ndarray | int) -> np.ndarray:
+        """Which of the stream's blocks, counted from 0, hold these ranks of items (or bytes of joined files)."""
+        return np.searchsorted(self._block_starts[stream], places, side="right") - 1
+
+    @cached_property
+    def _block_starts(self) -> dict[int, np.ndarray]:
+        return {k: np.array([block.first for block in blocks], np.int64) for k, blocks in self.blocks_of.items()}
+
     @cached_property
     def _totals(self) -> list[int]:
         """Number of entries of each stream."""

@@ -401,7 +401,7 @@ class Archive:
             if self.directory.streams[number].type == FILES:
                 first, last = self.directory.ranks_in(number, entry, entry + 1)
                 if first < last:
-                    yield from self._joined(number, self._starts(number)[first], sizes[first])
+                    yield from self._joined(number, self.file_starts(number)[first], sizes[first])
                     return
         raise UsageError(f"expected an entry that is kept as a file, got number {entry}")
 
@@ -409,11 +409,12 @@ class Archive:
         """What the file of an item held beside its pixels; empty for most."""
         for number, sizes in self.directory.sizes.items():
             if self.directory.streams[number].type == METADATA and sizes[item]:
-                self._check_output(sizes[item], None)
-                return b"".join(self._joined(number, self._starts(number)[item], sizes[item]))
+                self.check_output(sizes[item], None)
+                return b"".join(self._joined(number, self.file_starts(number)[item], sizes[item]))
         return b""
 
-    def _starts(self, stream: int) -> list[int]:
+    def file_starts(self, stream: int) -> list[int]:
+        """Where each entry of a stream of files begins, as bytes of the joined files."""
         if stream not in self._file_starts:
             starts, total = [], 0
             for size in self.directory.sizes[stream]:
@@ -469,7 +470,8 @@ class Archive:
                 total += sum(self.directory.sizes[number][rank] for rank in ranks)
         return total
 
-    def _check_output(self, size: int, max_output: int | None) -> None:
+    def check_output(self, size: int, max_output: int | None = None) -> None:
+        """Raise TooLarge where so many bytes of output are suspicious, or more than ``max_output``."""
         limit = max(OUTPUT_BYTES, OUTPUT_RATIO * self._size) if max_output is None else max_output
         if size > limit:
             raise TooLarge(
@@ -497,7 +499,7 @@ class Archive:
         Raises CorruptBlock, TooLarge, UsageError.
         """
         selection = self.select((0, self.items) if range is None else range, names)
-        self._check_output(self.output_bytes(selection), max_output)
+        self.check_output(self.output_bytes(selection), max_output)
         if self.header.kind == "folder":
             return self._read_list(selection, damaged)
         if not self.header.arrays:
@@ -583,13 +585,26 @@ class Archive:
             images=images,
         )
 
+    def file_digest(self) -> bytes:
+        """The checksum of the whole file that its trailer states."""
+        return self._bytes(self._size - len(END) - FILE_DIGEST_BYTES, FILE_DIGEST_BYTES)
+
     def _bytes(self, start: int, count: int) -> bytes:
         return _read(self._file, start, count)
 
 
 def _read(file: BinaryIO, start: int, count: int) -> bytes:
-    file.seek(start)
-    data = file.read(count)
+    if hasattr(os, "pread"):
+        # The position of an open file is shared by threads, and by processes that were forked.
+        data = b""
+        while len(data) < count:
+            piece = os.pread(file.fileno(), count - len(data), start + len(data))
+            if not piece:
+                break
+            data = data + piece if data else piece
+    else:
+        file.seek(start)
+        data = file.read(count)
     if len(data) != count:
         raise Truncated(f"this archive ends after {start + len(data)} bytes where more are needed; get a fresh copy")
     return data

@@ -7,6 +7,7 @@ whose latents are chosen rather than popped; later groups grow as far as the sta
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import struct
@@ -383,6 +384,10 @@ class FrozenModel:
     def group_limit(self, shape: tuple[int, ...]) -> int:
         """How many items a group may have, so that decoding stays within the memory that archives state."""
         return max(1, GROUP_MEMORY // self._item_bytes(shape))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a pickle holds has been proved where it was made, and would run anything that a forger likes in any case.
+        return functools.partial(FrozenModel.from_bytes, check_golden=False), (self.to_bytes(),)
 
     def save(self, path: Any) -> None:
         """Write the model file, atomically."""
