@@ -144,3 +144,19 @@ def test_an_item_with_everything_known_is_returned(pairs: FrozenModel, pair_item
 
 def test_a_listing_shows_public_names_only() -> None:
     assert {name for name in dir(cl) if not name.startswith("__")} == set(cl.__all__)
+
+
+def test_one_item_alone_is_told_to_be_a_batch(pairs: FrozenModel, pair_items: np.ndarray) -> None:
+    for use in (pairs.log_prob, pairs.code_length_bits, lambda item: cl.evaluate(pairs, item)):
+        with pytest.raises(NotRepresentable, match=r"items\[None\]"):
+            use(pair_items[0])
+    with pytest.raises(NotRepresentable, match=r"image\[0\]"):
+        cl.inpaint(pairs, pair_items[:1], np.ones((8, 8), bool))
+    with pytest.raises(NotRepresentable, match=r"\(n, 8, 8\), got an array of shape \(3, 5\)"):
+        pairs.log_prob(np.zeros((3, 5), np.uint8))
+
+
+def test_models_and_estimates_say_what_they_are(pairs: FrozenModel, pair_items: np.ndarray) -> None:
+    shown = repr(pairs)
+    assert "sequential bernoulli: 8x8 of 2 symbols, exact" in shown and pairs.sha256[:12] in shown
+    assert "bits/dim" in repr(cl.evaluate(pairs, pair_items)) and "8x8" in str(cl.Space((8, 8), 2))

@@ -26,7 +26,7 @@ from codelength.archive.writer import write_archive
 from codelength.data import DataSet, datasets, load_data
 from codelength.data.arrays import from_array
 from codelength.data.seeded import choose
-from codelength.errors import NotFrozen, UsageError, needing_torch
+from codelength.errors import NotFrozen, NotRepresentable, UsageError, needing_torch
 from codelength.exact.files import write_atomically
 from codelength.laws.completion import complete
 from codelength.laws.frozen import FrozenModel
@@ -301,7 +301,7 @@ def evaluate(
     index = None if limit is None or limit >= len(loaded) else choose(len(loaded), _positive(limit), seed)
     size = _batch_size(model, loaded, max_memory)
     if density.kind == "exact" or settings.on_the_grid:
-        return estimate(
+        result = estimate(
             density,
             batches(loaded, space, index, size=size),
             estimator=estimator,
@@ -310,6 +310,7 @@ def evaluate(
             preprocessing=loaded.preprocessing,
             progress=progress,
         )
+        return dataclasses.replace(result, symbols=space.symbols)
     if arithmetic == "frozen":
         raise UsageError(
             f"{estimator} with these options needs continuous latents, which frozen arithmetic does not have; leave "
@@ -328,9 +329,8 @@ def evaluate(
         preprocessing=loaded.preprocessing,
         progress=progress,
     )
-    if settings.two_sided:
-        result = dataclasses.replace(result, two_sided=continuous.two_sided(settings.two_sided))
-    return result
+    both = continuous.two_sided(settings.two_sided) if settings.two_sided else None
+    return dataclasses.replace(result, two_sided=both, symbols=space.symbols)
 
 
 def _positive(limit: int) -> int:
@@ -375,6 +375,10 @@ def inpaint(
     See ``codelength.laws.completion.complete`` for what they are draws of.
     """
     frozen = _frozen(model)
+    if np.ndim(image) and np.ndim(image) == len(frozen.space.shape) + 1 and frozen.space.admits(np.shape(image)[1:]):
+        raise NotRepresentable(
+            f"expected one item to complete, got an array of {len(image)} of them; give one, such as image[0]"
+        )
     return complete(frozen, np.asarray(image), np.asarray(mask), count, seed=seed, draws=draws)
 
 

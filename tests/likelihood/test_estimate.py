@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import tracemalloc
@@ -18,7 +19,8 @@ from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
 from codelength.likelihood import weights
 from codelength.likelihood.batches import batches
-from codelength.likelihood.estimate import Batch, Estimate, Settings, compare, draw_seed, estimate
+from codelength.likelihood.estimate import Batch, Diagnostics, Estimate, Settings, compare, draw_seed, estimate
+from codelength.report.text import show_comparison, show_estimate
 
 LOG_2 = math.log(2)
 
@@ -310,3 +312,34 @@ def test_only_estimates_of_the_same_items_are_compared() -> None:
     b = estimate(Table(nats), [Batch(np.arange(1, 9), np.arange(1, 9)[:, None])])
     with pytest.raises(UsageError, match="same items"):
         compare(a, b)
+
+
+def test_a_model_worse_than_none_is_pointed_out(pairs: FrozenModel) -> None:
+    flips = (np.indices((3, 8, 8)).sum(0) % 2).astype(np.uint8)  # a chessboard, under a chain that likes to stay
+    result = cl.evaluate(pairs, flips)
+    assert result.bits_per_dim > 1
+    (note,) = result.notes
+    assert "worse than none" in note and result.to_json()["notes"] == [note]
+    assert note in show_estimate("flips", result)
+    fine = cl.evaluate(pairs, pairs.sample(200, seed=2))
+    assert fine.notes == [] and "note" not in show_estimate("draws", fine)
+
+
+def test_an_exact_figure_against_a_bound_is_no_plain_difference(pairs: FrozenModel) -> None:
+    exact = cl.evaluate(pairs, pairs.sample(20, seed=2))
+    bound = dataclasses.replace(exact, kind="lower_bound", item_nats=exact.item_nats - 1)
+    for gap, whose in ((cl.compare(exact, bound), "the other"), (cl.compare(bound, exact), "this")):
+        (note,) = gap.notes
+        assert f"that of {whose} model a lower bound" in note and gap.to_json()["notes"] == [note]
+        assert note in show_comparison("b", gap)
+    assert cl.compare(exact, exact).notes == cl.compare(bound, bound).notes == []
+
+
+def test_few_effective_draws_come_with_what_to_do(pairs: FrozenModel) -> None:
+    result = cl.evaluate(pairs, pairs.sample(20, seed=2))
+    for estimator, ess, advice in (("importance", 1.1, "--proposal"), ("annealed", 1.5, "--temperatures")):
+        found = Diagnostics({}, np.ones(1), np.ones(1), None, np.full(20, ess), np.full(20, np.nan))
+        some = dataclasses.replace(result, kind="lower_bound", estimator=estimator, samples=100, diagnostics=found)
+        assert advice in some.notes[-1]
+        enough = dataclasses.replace(found, ess=np.full(20, 50.0))
+        assert dataclasses.replace(some, diagnostics=enough).notes == []

@@ -385,6 +385,13 @@ class FrozenModel:
         """How many items a group may have, so that decoding stays within the memory that archives state."""
         return max(1, GROUP_MEMORY // self._item_bytes(shape))
 
+    def __repr__(self) -> str:
+        numbers = sum(tensor.size for tensor in self.tensors.values())
+        size = f"{numbers:,} numbers" + ("" if self._bytes is None else f" in {len(self._bytes):,} bytes")
+        law = self.structure["law"]
+        leaf = f" {law['leaf']['family']}" if "leaf" in law else ""
+        return f"<FrozenModel {law['law']}{leaf}: {self.space}, {self.kind}, {size}, {self.sha256[:12]}>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         # What a pickle holds has been proved where it was made, and would run anything that a forger likes in any case.
         return functools.partial(FrozenModel.from_bytes, check_golden=False), (self.to_bytes(),)

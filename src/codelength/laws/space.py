@@ -39,12 +39,26 @@ class Space:
             mine is None or mine == theirs for mine, theirs in zip(self.shape, shape)
         )
 
+    def _sizes(self, between: str) -> str:
+        return between.join("any" if size is None else str(size) for size in self.shape)
+
+    def __str__(self) -> str:
+        return f"{self._sizes('x') or 'single elements'} of {self.symbols:,} symbols"
+
     def check(self, items: np.ndarray) -> np.ndarray:
         """Return ``items`` (n, *shape) if every element is in the alphabet.
 
         Raises NotRepresentable otherwise, and names the items that are outside.
         """
         if not self.admits(items.shape[1:]):
-            raise NotRepresentable(f"expected items of shape {self.shape}, got {items.shape[1:]}")
+            if self.admits(items.shape):
+                raise NotRepresentable(
+                    f"expected items (n, *shape), got a single item of shape {items.shape}; add an axis for the "
+                    "batch: items[None]"
+                )
+            raise NotRepresentable(
+                f"expected items (n, {self._sizes(', ')}), got an array of shape {items.shape}; give n items of the "
+                "model's shape, the first axis counting them"
+            )
         check_symbols(items, self.symbols)
         return items

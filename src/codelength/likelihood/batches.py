@@ -53,6 +53,11 @@ def _levels(source: np.ndarray | Sequence[np.ndarray], space: Space) -> tuple[in
 def _fitted(data: DataSet, items: np.ndarray, space: Space, index: np.ndarray, levels: tuple[int, ...]) -> Batch:
     stream = fit_stream("", items.dtype, items.shape[1:], space, levels=levels)
     if stream is None:
+        if data.items is not None and space.admits(data.items.shape):
+            raise NotRepresentable(
+                f"expected items (n, *shape), got a single item of shape {_shape(data.items.shape)} in {data.name}; "
+                "add an axis for the batch: items[None]"
+            )
         raise NotRepresentable(
             f"expected items of shape {_shape(space.shape)}, got {_shape(items.shape[1:])} in {data.name}"
         )

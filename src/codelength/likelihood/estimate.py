@@ -32,6 +32,8 @@ TEMPERATURES = 100
 LEAPFROG = 10
 #: Pareto shapes above this are those of weights that cannot be averaged (Vehtari et al. 2024).
 HEAVY_TAIL = 0.7
+#: Below so many effective samples on average, one draw decides about most items.
+FEW_EFFECTIVE = 2.0
 #: Draws that are taken in at once.
 CHUNK = 16
 LOG_2 = math.log(2.0)
@@ -258,6 +260,7 @@ class Estimate:
     items: how many. dims: elements of all of them together.
     item_nats, item_dims, item_index (items,): per item, in the order of the data.
     diagnostics: of ``importance`` and ``annealed``. two_sided: where it was asked for.
+    symbols: of the model's space, where it is known.
     """
 
     nats: float
@@ -277,6 +280,29 @@ class Estimate:
     item_index: np.ndarray = field(repr=False, compare=False)
     diagnostics: Diagnostics | None = field(default=None, repr=False, compare=False)
     two_sided: TwoSided | None = field(default=None, repr=False, compare=False)
+    symbols: int | None = field(default=None, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<Estimate: {self}, preprocessing {self.preprocessing!r}>"
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know before believing or publishing the figures, a sentence each; mostly nothing."""
+        found = []
+        if self.symbols is not None and self.bits_per_dim > math.log2(self.symbols):
+            found.append(worse_than_uniform(self.bits_per_dim, self.symbols))
+        if self.diagnostics is not None and self.samples > 1:
+            few = float(self.diagnostics.ess.mean()) < FEW_EFFECTIVE
+            if few or (self.diagnostics.heavy or 0.0) > 0.5:
+                remedy = (
+                    "more --temperatures or more --leapfrog steps"
+                    if self.estimator == "annealed"
+                    else "more --samples, another --proposal such as defensive, or --estimator annealed"
+                )
+                found.append(
+                    f"few draws decide: the bound holds but is loose, and its error bar too small; try {remedy}"
+                )
+        return found
 
     def __str__(self) -> str:
         def shown(value: float, error: float | None) -> str:
@@ -296,7 +322,7 @@ class Estimate:
         )  # fmt: skip
         more = {name: getattr(self, name) for name in ("diagnostics", "two_sided")}
         shown = {name: value.to_json() for name, value in more.items() if value is not None}
-        return {**{name: getattr(self, name) for name in names}, **shown}
+        return {**{name: getattr(self, name) for name in names}, **shown, "notes": self.notes}
 
     def save_items(self, path: Path) -> None:
         """Per-item figures: nats as ``.npy``, float64 (items,), or ``.csv`` with item, nats, dims, bits_per_dim, and
@@ -320,6 +346,14 @@ class Estimate:
         else:
             raise UsageError(f"expected a name that ends in .npy or .csv for figures per item, got {path}")
         write_atomically(path, buffer.getvalue())
+
+
+def worse_than_uniform(bits_per_dim: float, symbols: int) -> str:
+    """The note for a model that would do better to know nothing."""
+    return (
+        f"{bits_per_dim:.4f} bits/dim are more than the {math.log2(symbols):.4f} of {symbols} symbols that are all "
+        "equally likely: the model is worse than none on this data; see whether it was trained on data of this kind"
+    )
 
 
 def draw_seed(seed: int, first: int, draw: int) -> int:
@@ -524,6 +558,7 @@ class Comparison:
     nats_se: standard error of that mean over the items, None for fewer than two. What both models find hard cancels,
     so it is usually far smaller than the errors of either. mc_se: the part of it that comes from draws, None where
     that is not known. wins: share of items that a gives more probability. other: the estimate of b.
+    kinds: of both estimates.
     """
 
     nats: float
@@ -532,6 +567,18 @@ class Comparison:
     wins: float
     items: int
     other: Estimate = field(repr=False, compare=False)
+    kinds: tuple[str, str] = field(default=("exact", "exact"), repr=False, compare=False)
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know before the difference is believed, a sentence each; mostly nothing."""
+        if self.kinds[0] == self.kinds[1]:
+            return []
+        bound = "the other" if self.kinds[1] == "lower_bound" else "this"
+        return [
+            f"one figure is exact and that of {bound} model a lower bound: a part of the difference is the bound's "
+            "gap, not the model's; tighten it with --estimator importance or annealed"
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The figures under their names in ``codelength evaluate --against --json``: of b, then of the difference."""
@@ -543,6 +590,7 @@ class Comparison:
             "difference_se": self.nats_se,
             "difference_mc_se": self.mc_se,
             "wins": self.wins,
+            "notes": self.notes,
         }
 
 
@@ -558,4 +606,4 @@ def compare(a: Estimate, b: Estimate) -> Comparison:
     n = len(gaps)
     draws = None if a.mc_se is None or b.mc_se is None else math.hypot(a.mc_se, b.mc_se)
     error = float(gaps.std(ddof=1)) / math.sqrt(n) if n > 1 else None
-    return Comparison(float(gaps.mean()), error, draws, float((gaps > 0).mean()), n, b)
+    return Comparison(float(gaps.mean()), error, draws, float((gaps > 0).mean()), n, b, (a.kind, b.kind))

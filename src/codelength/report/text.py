@@ -27,10 +27,6 @@ def _is_number(cell: str) -> bool:
     return cell in ("", "-") or cell[:1].isdigit() or (cell[:1] in "+-" and cell[1:2].isdigit())
 
 
-#: Below so many effective samples on average, one draw decides about most items.
-FEW_EFFECTIVE = 2.0
-
-
 def show_estimate(data: str, result: Estimate) -> str:
     """A few lines about an evaluation."""
     lines = [str(result)]
@@ -42,10 +38,6 @@ def show_estimate(data: str, result: Estimate) -> str:
         found = result.diagnostics
         heavy = "" if found.heavy is None else f"; Pareto shape above 0.7 for {found.heavy:.1%} of the items"
         lines.append(f"effective samples per item: {found.ess.mean():.1f}, at least {found.ess.min():.1f}{heavy}")
-        if found.ess.mean() < FEW_EFFECTIVE or (found.heavy or 0.0) > 0.5:
-            lines.append(
-                "the bound holds but is loose, and its error bar too small: take more samples, or another proposal"
-            )
         if "acceptance" in found.about:
             lines.append(f"transitions accepted: {found.about['acceptance']:.0%}")
     if result.two_sided is not None:
@@ -56,16 +48,18 @@ def show_estimate(data: str, result: Estimate) -> str:
             f"item: these settings leave {both.gap:.4f}{error} open"
         )
     lines.append(f"data: {data}, preprocessing: {result.preprocessing}")
+    lines += [f"note: {note}" for note in result.notes]
     return "\n".join(lines)
 
 
 def show_comparison(other: str, gap: Comparison) -> str:
     """Two lines about another model on the same items."""
     error = "" if gap.nats_se is None else f" ± {gap.nats_se:.4f}"
-    return (
+    text = (
         f"{other}: {gap.other}\n{gap.nats:+.4f}{error} nats per item against it, item by item; more probable for "
         f"{gap.wins:.1%} of the items"
     )
+    return "\n".join([text, *(f"note: {note}" for note in gap.notes)])
 
 
 def show_archive(figures: dict[str, Any]) -> str:
