@@ -25,6 +25,9 @@ from codelength.training.run import load_run
 ENCODER, UPPER_ENCODER = 64 * 16 + 16 * 8, 4 * 16 + 16 * 4
 DECODER, UPPER_DECODER = 4 * 16 + 16 * 64, 2 * 16 + 16 * 8
 
+#: A stack counts the bits of an item up to so much, either way: totals of 2^28 beside states of 2^32 and more.
+NOISE = 0.1
+
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -61,7 +64,7 @@ def test_latents_sent_outright_cost_what_pushing_chosen_ones_costs(model, items)
     for k, item in enumerate(items[:4]):
         stack = Stack(1)
         model.law.push(stack, item[None], {"shape": (8, 8)}, start=True)
-        assert stack.bits() == pytest.approx(bits[k], abs=0.02)
+        assert stack.bits() == pytest.approx(bits[k], abs=NOISE)
 
 
 def test_models_without_latents_are_refused_where_latents_are_asked_for(pairs, pairs_file, tmp_path):
@@ -96,7 +99,7 @@ def test_bits_on_fresh_randomness_are_the_code_length_and_chained_ones_what_the_
     first = 4
     chained = bits_back.chained_bits(model, items, places, first)
     chosen = bits_back.outright_bits(model.law, items, {"shape": (8, 8)})
-    assert np.allclose(chained[:first, 0], chosen[:first], atol=1e-2)
+    assert np.allclose(chained[:first, 0], chosen[:first], rtol=0, atol=NOISE)
     alone = bits_back.chained_bits(model, items, places[:, 1:], first)
     assert np.array_equal(chained[:, 1], alone[:, 0])  # stacks do not meet
 

@@ -276,7 +276,7 @@ def test_reading_and_coding_need_no_torch(pairs_file: Path, pair_data: Path, tmp
     back = tmp_path / "back.npy"
     arguments = [pairs_file, pair_data, tmp_path / "a.clen", back]
     done = subprocess.run(
-        [sys.executable, "-c", READER, *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", READER, *map(str, arguments)], capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
     assert back.read_bytes() == pair_data.read_bytes()

@@ -83,7 +83,7 @@ def test_every_configuration_gives_the_same_bytes(name, files):
     for label, (executor, variables, switches) in CONFIGURATIONS.items():
         environment = {**os.environ, **variables, "PYTHONWARNINGS": "ignore"}
         command = [sys.executable, str(SCRIPT), str(archive), str(model), str(items), executor, *switches]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, f"{label}: {done.stderr[-800:]}"
         digests[label] = done.stdout.split()
     first = next(iter(digests.values()))

@@ -221,7 +221,7 @@ def curves(tmp_path_factory) -> dict:
     """The program's JSON, as a user gets it, for messages of 4^6 symbols."""
     path = tmp_path_factory.mktemp("curves") / "curves.json"
     command = [sys.executable, str(EXAMPLE), "--json", str(path), "--length", "4096"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     assert "size / code length" in done.stdout
     return json.loads(path.read_text())
@@ -288,5 +288,5 @@ def test_nothing_but_plots_needs_matplotlib() -> None:
         "import sys, runpy; sys.modules['matplotlib'] = None; sys.argv = ['x', '--length', '4']; "
         f"runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr

@@ -93,8 +93,8 @@ def test_tilting_finds_what_plain_sampling_misses() -> None:
     # Tilting only what matters keeps the weights alike, by more than tenfold in sample size.
     assert path.effective > 10 * uniform.effective
     # It is no rarer than the critical path alone being late, and the two agree within their errors.
-    late = rare.overrun(rare.chain(4, 3.75), rare.DEADLINE, 100_000, rng(7), 4.0).probability
-    assert path.probability > late
+    late = rare.erlang_tail(4, 3.75, rare.DEADLINE)
+    assert path.probability > late - 4 * path.standard_error
     assert abs(path.probability - uniform.probability) <= 4 * math.hypot(path.standard_error, uniform.standard_error)
 
 
@@ -121,7 +121,7 @@ def test_what_makes_no_sense_is_refused() -> None:
 
 def test_the_program_prints_both_estimates() -> None:
     command = [sys.executable, str(EXAMPLE), "--samples", "20000"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if line.startswith(("plain", "all means", "critical path"))]
     assert [row.split("  ")[0] for row in rows] == [
@@ -131,4 +131,4 @@ def test_the_program_prints_both_estimates() -> None:
         "plain",
         "all means x 4",
     ]
-    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout == done.stdout
+    assert subprocess.run(command, capture_output=True, text=True, timeout=600).stdout == done.stdout

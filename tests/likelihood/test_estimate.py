@@ -96,11 +96,11 @@ def test_bounds_are_below_the_truth_and_their_errors_are_honest() -> None:
     density = Noisy(truth=-10.0, spread=0.7)
     elbo = estimate(density, column(500), estimator="elbo", samples=8)
     importance = estimate(density, column(500), estimator="importance", samples=64)
+    assert elbo.mc_se is not None and importance.mc_se is not None and importance.mc_se < elbo.mc_se
     assert elbo.nats == pytest.approx(-10 - 0.7**2 / 2, abs=4 * elbo.mc_se)
-    assert -10.02 < importance.nats < -9.98
-    assert elbo.nats < importance.nats
+    assert importance.nats == pytest.approx(-10, abs=4 * importance.mc_se + 0.7**2 / 64)  # less its own small gap
+    assert importance.nats - elbo.nats > 4 * math.hypot(elbo.mc_se, importance.mc_se)
     assert elbo.mc_se == pytest.approx(0.7 / math.sqrt(8 * 500), rel=0.1)
-    assert importance.mc_se is not None and importance.mc_se < elbo.mc_se
     assert estimate(density, column(5)).mc_se is None
     assert {elbo.kind, importance.kind} == {"lower_bound"}
     with pytest.raises(UsageError, match="annealed"):
@@ -239,7 +239,11 @@ def test_diagnostics_say_how_the_draws_fared_and_leave_the_bound_alone() -> None
     figures = result.to_json()["diagnostics"]
     assert [point["samples"] for point in figures["curve"]] == [1, 2, 5, 10, 20, 50, 100, 200]
     curve = [point["nats"] for point in figures["curve"]]
-    assert curve == sorted(curve) and curve[-1] == pytest.approx(result.nats)
+    assert curve[-1] == pytest.approx(result.nats)
+    # Nearly all of the rise is in the first points; what is left afterwards is below the noise of single points.
+    noise = spread / math.sqrt(200 * 400)
+    assert all(later > earlier - 4 * noise for earlier, later in zip(curve, curve[1:]))
+    assert all(later > earlier + 4 * noise for earlier, later in zip(curve[:3], curve[1:4]))
     assert curve[0] == pytest.approx(truth - spread**2 / 2, abs=4 * spread / math.sqrt(200 * 400))
     corrected = figures["jackknife_nats_not_a_bound"]
     assert result.nats < corrected

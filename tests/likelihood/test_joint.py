@@ -48,8 +48,9 @@ def test_the_integral_of_the_joint_density_is_the_evidence_in_any_units() -> Non
 def test_units_of_the_prior_are_its_standard_deviations() -> None:
     joint = Joint(Nest(tiny_vae().law()), BITS)
     assert torch.allclose(joint.scale, torch.tensor(256.0)) and torch.allclose(joint.centre, torch.tensor(2047.5))
-    z = 4096 * torch.rand(3, 16, 2)
-    torch.testing.assert_close(joint.to_bins(joint.to_units(z)), z)
+    z = 4096 * torch.rand(3, 16, 2, generator=rng(4))
+    # Near the middle of the grid the spacing of single precision is 2^-12: small bins lose that much.
+    torch.testing.assert_close(joint.to_bins(joint.to_units(z)), z, rtol=0, atol=2**-9)
     # In the middle of a hierarchy, those of the marginal distribution, from draws.
     deep = Joint(Nest(tiny_vae(latents=(3, 2)).law()), BITS[:2])
     u = deep.prior.sample(rng(), 1000)[:, 0]

@@ -86,16 +86,16 @@ def with_labels() -> VAE:
 @torch.no_grad()
 def test_a_model_with_labels_is_the_mixture_over_them() -> None:
     model, x = with_labels(), items()
-    given = torch.stack([evidence(model, x, label=label) for label in range(3)])
+    given = torch.stack([evidence(model, x, 81, label) for label in range(3)])
     assert float((given[0] - given[1]).abs().max()) > 0.1
     whole = torch.logsumexp(given, 0) - math.log(3)
     context = {"shape": (2, 2), "generator": torch.Generator().manual_seed(8)}
-    weights = model.law().log_weights(x, context, 8000).double()  # type: ignore[attr-defined]
-    error = weights.exp().std(0) / math.sqrt(8000)
+    weights = model.law().log_weights(x, context, 2000).double()  # type: ignore[attr-defined]
+    error = weights.exp().std(0) / math.sqrt(2000)
     assert ((weights.exp().mean(0) - whole.exp()).abs() < 4.5 * error + 1e-5).all()
     told = torch.full((16,), 1)
-    weights = model.log_weights(x, 8000, torch.Generator().manual_seed(9), told).double()
-    error = weights.exp().std(0) / math.sqrt(8000)
+    weights = model.log_weights(x, 2000, torch.Generator().manual_seed(9), told).double()
+    error = weights.exp().std(0) / math.sqrt(2000)
     assert ((weights.exp().mean(0) - given[1].exp()).abs() < 4.5 * error + 1e-5).all()
 
 
@@ -130,8 +130,8 @@ def test_doubly_reparameterised_gradient_has_the_mean_of_the_plain_one(part: str
         with torch.no_grad():
             model.encoders[-1][-1].weight.mul_(3.0)
             model.decoders[-1][-1].weight.mul_(3.0)
-    a = torch.stack([gradients(plain, x, seed, part) for seed in range(600)])
-    b = torch.stack([gradients(doubly, x, seed, part) for seed in range(600, 1200)])
+    a = torch.stack([gradients(plain, x, seed, part) for seed in range(300)])
+    b = torch.stack([gradients(doubly, x, seed, part) for seed in range(300, 600)])
     error = ((a.var(0) + b.var(0)) / len(a)).sqrt()
     assert (((a.mean(0) - b.mean(0)).abs()) < 5 * error + 1e-6).all()
     assert a.mean(0).abs().max() > 5 * error.median()  # there is something to agree on
@@ -185,7 +185,8 @@ def test_a_grid_that_goes_further_holds_latents_beyond_the_usual_one() -> None:
     with torch.no_grad():
         far.load_state_dict(near.state_dict())
         generator = torch.Generator().manual_seed(1)
-        assert float(near.log_prob(x, generator).mean()) == pytest.approx(float(far.log_prob(x).mean()), abs=0.15)
+        a, b = near.log_prob(x, generator).double(), far.log_prob(x, generator).double()
+        assert abs(float(a.mean() - b.mean())) < 4 * math.sqrt(float(a.var() + b.var()) / len(x))
         for model in (near, far):
             last = [p for p in model.encoders[0].parameters() if p.ndim == 1][-1]
             last.view(-1, 2)[:, 0] += 12.0
@@ -257,12 +258,15 @@ def test_parameters_of_some_pixels_are_those_of_all(neighbourhood: tuple[int, ..
 def test_a_neighbourhood_is_causal_and_of_its_size() -> None:
     """Changing one element changes the parameters of exactly those that follow it within the neighbourhood."""
     model = on_grids(neighbourhood=(2, 3), colour=True)
-    z = torch.full((1, *model.shapes[0]), 2048.0)
-    x = torch.zeros(1, 3, 4, 6)
-    changed = x.clone()
-    changed[0, 1, 1, 2] = 4
-    before, after = (model.decoders[0](each, z).reshape(3, -1, 4, 6) for each in (x, changed))
-    differs = (before - after).abs().amax(1) > 1e-6
+    generator = torch.Generator().manual_seed(5)
+    differs = torch.zeros(3, 4, 6, dtype=torch.bool)
+    for _ in range(16):  # a change can fall on units that are off, so it is looked for at many places
+        z = 2048 + 300 * torch.randn(1, *model.shapes[0], generator=generator)
+        x = torch.randint(0, 5, (1, 3, 4, 6), generator=generator).float()
+        changed = x.clone()
+        changed[0, 1, 1, 2] = (x[0, 1, 1, 2] + 2) % 5
+        before, after = (model.decoders[0](each, z).reshape(3, -1, 4, 6) for each in (x, changed))
+        differs |= (before - after).abs().amax(1) > 1e-4
     expected = torch.zeros(3, 4, 6, dtype=torch.bool)
     expected[2, 1, 2] = True  # the third colour of the pixel itself
     expected[:, 1, 3] = expected[:, 2, 1] = expected[:, 2, 2] = expected[:, 2, 3] = True
@@ -335,7 +339,7 @@ def test_images_of_any_size_are_refused() -> None:
 def test_items_are_encoded_once_for_all_draws() -> None:
     model, passes = tiny(), []
     model.encoders[0].register_forward_hook(lambda *_: passes.append(1))
-    x = torch.randint(0, 2, (3, *model.space.shape))
+    x = torch.randint(0, 2, (3, *model.space.shape), generator=torch.Generator().manual_seed(1))
     context = {"shape": model.space.shape, "generator": torch.Generator().manual_seed(0)}
     with torch.no_grad():
         weights = model.law().log_weights(x, context, 7)  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ import dataclasses
 import math
 import os
 import signal
+import types
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from codelength.errors import CheckpointError, EvaluationError, UsageError
 from codelength.laws.space import Space
 from codelength.models.made import MADE, MADEConfig, build_made
+from codelength.training import loop
 from codelength.training.checkpoint import load_checkpoint, save_checkpoint
 from codelength.training.config import TrainingConfig
 from codelength.training.loop import Batches, learning_rate, train_model
@@ -125,12 +127,18 @@ def test_early_stopping_keeps_the_best_weights(tmp_path):
     assert patient.model.place.item() > 2.5
 
 
-def test_minutes_end_the_run_and_the_rate(tmp_path):
-    config = dataclasses.replace(QUICK, steps=10**9, max_minutes=0.01, validate_every=10**6)
-    outcome = train_model(made(), ITEMS, ITEMS, config, tmp_path)
-    assert outcome.reason == "minutes" and 0.5 < outcome.seconds < 10
+def test_minutes_end_the_run_and_the_rate(tmp_path, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+    config = dataclasses.replace(QUICK, steps=10**9, max_minutes=0.5, validate_every=10**6)
+
+    def tick(step: int) -> None:
+        clock[0] += 1.0
+
+    outcome = train_model(made(), ITEMS, ITEMS, config, tmp_path, on_step=tick)
+    assert (outcome.reason, outcome.step) == ("minutes", 30)
     assert outcome.figures["mixture"] < 0
-    assert learning_rate(config, 100, minutes=0.01) == 0
+    assert learning_rate(config, 100, minutes=0.5) == 0
 
 
 def test_learning_rate_rises_and_falls():
