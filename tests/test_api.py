@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import pkgutil
 from pathlib import Path
 
@@ -160,3 +161,22 @@ def test_models_and_estimates_say_what_they_are(pairs: FrozenModel, pair_items: 
     shown = repr(pairs)
     assert "sequential bernoulli: 8x8 of 2 symbols, exact" in shown and pairs.sha256[:12] in shown
     assert "bits/dim" in repr(cl.evaluate(pairs, pair_items)) and "8x8" in str(cl.Space((8, 8), 2))
+
+
+def test_an_archive_of_a_model_worse_than_none_says_so(
+    pairs: FrozenModel, pair_items: np.ndarray, tmp_path: Path
+) -> None:
+    flips = (np.indices((300, 8, 8)).sum(0) % 2).astype(np.uint8)
+    (note,) = cl.compress(flips, tmp_path / "flips.clen", pairs)["notes"]
+    assert "worse than none" in note
+    assert cl.compress(pair_items, tmp_path / "pairs.clen", pairs)["notes"] == []
+
+
+def test_the_examples_of_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runner, examples = doctest.DocTestRunner(), 0
+    for name in cl.__all__:
+        for test in doctest.DocTestFinder(recurse=False).find(getattr(cl, name), name, globs={"cl": cl, "np": np}):
+            examples += len(test.examples)
+            assert not runner.run(test).failed, name
+    assert examples

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import io
+import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
 from codelength.likelihood.batches import batches
 from codelength.likelihood.densities import FrozenDensity
-from codelength.likelihood.estimate import Density, Estimate, Settings, estimate, estimate_by
+from codelength.likelihood.estimate import Density, Estimate, Settings, estimate, estimate_by, worse_than_uniform
 from codelength.resolve import (
     ImageFiles,
     find_packaged,
@@ -127,7 +128,12 @@ def compress(
         data_sha256=opened.sha256,
         progress=progress,
     )
-    return {**figures.to_json(), **about("compress")}
+    with open_archive(archive, frozen, max_memory=max(READER_MEMORY, max_memory or 0)) as written:
+        dims = written.coded_dims
+    bits = figures.code_length_bits - 1  # it has been rounded up
+    worse = bits > dims * math.log2(frozen.space.symbols)
+    notes = [worse_than_uniform(bits / dims, frozen.space.symbols)] if dims and worse else []
+    return {**figures.to_json(), "notes": notes, **about("compress")}
 
 
 def _protect(archive: Path, data: Any) -> None:

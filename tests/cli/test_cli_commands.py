@@ -23,7 +23,7 @@ from codelength.laws.frozen import FrozenModel
 
 EVALUATE_KEYS = {
     "model", "data", "items", "dims", "nats", "nats_se", "mc_se", "bits_per_dim", "bits_per_dim_se", "kind",
-    "estimator", "samples", "arithmetic", "preprocessing",
+    "estimator", "samples", "arithmetic", "preprocessing", "notes",
 }  # fmt: skip
 ARCHIVE_KEYS = {
     "items", "dims", "archive_bytes", "model_bytes", "payload_bytes", "names_bytes", "fallback_bytes",
@@ -99,7 +99,7 @@ def test_compress_inspect_verify_decompress(
     archive = tmp_path / "pairs.clen"
     run("compress", pair_data, archive, "--model", pairs_file, "--json", tmp_path / "c.json", "--block", 100)
     figures = read(tmp_path / "c.json")
-    assert set(figures) == ARCHIVE_KEYS | COMMON_KEYS
+    assert set(figures) == ARCHIVE_KEYS | COMMON_KEYS | {"notes"}
     assert figures["archive_bytes"] == archive.stat().st_size == figures["model_bytes"] + figures["payload_bytes"]
     assert (figures["items"], figures["dims"], figures["blocks"]) == (300, 300 * 64, 3)
     assert figures["bits_per_dim"] == pytest.approx(8 * figures["payload_bytes"] / figures["dims"])
@@ -115,7 +115,7 @@ def test_compress_inspect_verify_decompress(
     run("inspect", archive, "--json", tmp_path / "i.json", "--list")
     inspected = read(tmp_path / "i.json")
     assert {k: v for k, v in inspected.items() if k != "command"} == {
-        k: v for k, v in figures.items() if k != "command"
+        k: v for k, v in figures.items() if k not in ("command", "notes")
     }
     assert sum(line.split()[:2] == ["299", "model"] for line in capsys.readouterr().out.splitlines()) == 1
 

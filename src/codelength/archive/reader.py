@@ -199,6 +199,12 @@ class Archive:
                 total += count * self.directory.streams[stream].elements
         return total
 
+    @property
+    def coded_dims(self) -> int:
+        """Elements of the items that the model codes."""
+        streams = self.directory.streams
+        return sum(n * streams[k].elements for k, n in self.directory.runs if streams[k].type == MODEL)
+
     def inspect(self) -> Figures:
         """Sizes and rates, without decoding anything."""
         directory = self.directory

@@ -81,4 +81,5 @@ def show_archive(figures: dict[str, Any]) -> str:
             f"the model promises {promised:,.0f} bytes and the file takes {own - promised:,.0f} more "
             f"({figures['overhead']:+.2%}): its frame, and {figures['startup_bits']:,} bits to start blocks"
         )
+    lines += [f"note: {note}" for note in figures.get("notes", ())]
     return "\n".join(lines)
