@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --no-compile $(EXTRA_PIP) -c constraints.txt
 OUT ?= out/demo
 
-.PHONY: demo test check tests tables clean
+.PHONY: demo test check tests machines tables clean
 
 demo: $(VENV)/.demo
 	$(BIN)/codelength demo --out $(OUT) --json $(OUT)/demo.json
@@ -21,6 +21,11 @@ check: $(VENV)/.dev
 
 tests: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# The tests again under the instructions and matrix products of other processors, one and two threads; takes
+# about an hour. A part of them: make machines TESTS=tests/models
+machines: $(VENV)/.dev
+	PYTHON=$(BIN)/python tests/machines.sh $(TESTS)
 
 # Bring the tables of README.md up to date with the results that commands have written.
 tables: $(VENV)/.dev
