@@ -50,6 +50,15 @@ def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     return (yield)
 
 
+@pytest.fixture(autouse=True)
+def no_word_of_kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether kernels are compiled just now depends on what ran before: tests read what else commands say."""
+    from codelength.coding import compiled
+
+    if request.module.__name__ != "test_compiled":
+        monkeypatch.setattr(compiled, "notice", lambda text: None)
+
+
 @pytest.fixture(scope="session")
 def pairs() -> FrozenModel:
     """A frozen model of binary 8x8 images."""

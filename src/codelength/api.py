@@ -28,7 +28,7 @@ from codelength.data import DataSet, datasets, load_data
 from codelength.data.arrays import from_array
 from codelength.data.seeded import choose
 from codelength.errors import NotFrozen, NotRepresentable, UsageError, needing_torch
-from codelength.exact.files import write_atomically
+from codelength.files import check_destination, write_atomically
 from codelength.laws.completion import complete
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
@@ -138,6 +138,7 @@ def compress(
 
 def _protect(archive: Path, data: Any) -> None:
     """Raise UsageError where writing the archive would replace a file that is no archive, or a part of the data."""
+    check_destination(archive)
     if isinstance(data, str | os.PathLike) and os.path.exists(data):
         source, target = os.path.realpath(data), os.path.realpath(archive)
         if target == source or target.startswith(source + os.sep):

@@ -32,6 +32,7 @@ from codelength.data.images import Entry as FileEntry
 from codelength.data.load import load_data, parse_spec
 from codelength.data.registry import REGISTRY
 from codelength.errors import DataError, ProgramError, UsageError
+from codelength.files import read_regular
 from codelength.weights import packaged
 
 if TYPE_CHECKING:
@@ -54,10 +55,7 @@ def load_model(spec: str | os.PathLike[str]) -> FrozenModel:
     from codelength.laws.frozen import FrozenModel
 
     path = model_path(spec)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"cannot read the model {path}: {error.strerror or error}") from None
+    data = read_regular(path, "a model file")
     try:
         return FrozenModel.from_bytes(data)
     except ProgramError as error:

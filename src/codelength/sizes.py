@@ -15,7 +15,10 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"expected a size such as 500000, 256M or 2G, got {text!r}")
-    return int(float(match[1]) * 1024 ** _UNITS[match[2].lower()])
+    size = float(match[1]) * 1024 ** _UNITS[match[2].lower()]
+    if size >= 2**63:
+        raise UsageError(f"expected a size that a machine can have, got {text[:40]!r}")
+    return int(size)
 
 
 def show_size(count: int) -> str:

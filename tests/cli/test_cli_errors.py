@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codelength.archive import atomic
+from codelength import files
 from codelength.cli import main
 from codelength.laws.frozen import FrozenModel
 
@@ -212,7 +212,7 @@ def test_a_disk_that_refuses(
         raise OSError(number, os.strerror(number))
 
     before = sorted(tmp_path.iterdir())
-    monkeypatch.setattr(atomic.os, "fsync", refuse)
+    monkeypatch.setattr(files.os, "fsync", refuse)
     for line in (
         ["decompress", archive, tmp_path / "out.npy"],
         ["compress", pair_data, tmp_path / "b.clen", "--model", pairs_file],

@@ -17,10 +17,10 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from codelength.archive import names as naming
-from codelength.archive.atomic import atomic_file
 from codelength.archive.layout import ArrayInfo
 from codelength.archive.reader import OUTPUT_BYTES, OUTPUT_RATIO, Archive, Damage, Selection
 from codelength.errors import ArchiveError, CorruptBlock, TooLarge, UsageError
+from codelength.files import atomic_file, refusal
 
 # Types of IDX files by dtype.
 _IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
@@ -96,9 +96,7 @@ def extract(
         else:
             _extract_array(archive, dest, _ArrayJob(archive, selection, damaged, report), force)
     except OSError as error:
-        raise ArchiveError(
-            f"cannot write {dest}: {error.strerror or error}; the file in question was removed"
-        ) from error
+        raise ArchiveError(f"cannot write {dest}, and no half-written file was left: {refusal(error)}") from error
     return report
 
 

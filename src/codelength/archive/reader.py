@@ -53,6 +53,7 @@ from codelength.errors import (
     UsageError,
     WrongModel,
 )
+from codelength.files import open_regular
 
 if TYPE_CHECKING:
     from codelength.archive.extract import ImageWriter, Report
@@ -148,10 +149,7 @@ class Archive:
         TooLarge.
         """
         path = Path(path)
-        try:
-            file = open(path, "rb")  # noqa: SIM115 - closed by the archive
-        except (OSError, ValueError) as error:
-            raise DataError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+        file = open_regular(path, "an archive")
         try:
             archive = _open(path, file, model_resolver, model_loader, math.inf if max_memory is None else max_memory)
             if features is None and model_loader is load_model:

@@ -13,7 +13,6 @@ from typing import BinaryIO
 import numpy as np
 
 from codelength.archive import codecs
-from codelength.archive.atomic import atomic_file
 from codelength.archive.directory import Block, Directory
 from codelength.archive.figures import Figures
 from codelength.archive.fitting import find_levels, fit_stream, join, representable, to_events, to_items
@@ -36,6 +35,7 @@ from codelength.archive.reader import Archive
 from codelength.archive.sources import ItemClass, Source, encode_name
 from codelength.archive.wire import check_of, uint
 from codelength.errors import ArchiveError, CorruptBlock, NotRepresentable, UsageError
+from codelength.files import atomic_file, refusal
 
 BLOCK_ITEMS = 1024
 BLOCK_BYTES = 4 * 2**20
@@ -106,7 +106,7 @@ def write_archive(
             with Archive.open(temporary, max_memory=None, features=model.features) as archive:
                 figures = archive.inspect()
     except OSError as error:
-        raise ArchiveError(f"cannot write {path}: {error.strerror or error}; no archive was left behind") from error
+        raise ArchiveError(f"cannot write {path}, and nothing was left behind: {refusal(error)}") from error
     return figures
 
 

@@ -95,7 +95,10 @@ def evaluate(
         ),
     ] = None,
     per_item: Annotated[
-        Path | None, typer.Option("--per-item", metavar="FILE", help="Write figures per item, .npy or .csv.")
+        Path | None,
+        typer.Option(
+            "--per-item", metavar="FILE", callback=options.destination, help="Write figures per item, .npy or .csv."
+        ),
     ] = None,
     against: Annotated[
         str | None, typer.Option("--against", metavar="MODEL", help="Compare with another model, item by item.")
@@ -180,7 +183,14 @@ def sample(
         int, typer.Option("--count", metavar="N", parser=options.whole("--count"), help="How many items.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE.png", help="A picture, or an array if it ends in .npy.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE.png",
+            callback=options.destination,
+            help="A picture, or an array if it ends in .npy.",
+        ),
     ],
     seed: options.Seed = 0,
     shape: Annotated[

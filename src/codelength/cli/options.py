@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codelength.errors import UsageError
+from codelength.files import check_destination
 from codelength.machine import tell_notices, use_device, use_threads
 from codelength.sizes import parse_size
 
@@ -54,6 +55,13 @@ def _hear_notices(quiet: bool) -> bool:
     return quiet
 
 
+def destination(path: Path | None) -> Path | None:
+    """Refuse at once what could not be written when all the work is done."""
+    if path is not None and str(path) != "-":
+        check_destination(path)
+    return path
+
+
 DataArgument = Annotated[
     str, typer.Argument(metavar="DATA", help="A data set NAME[:SPLIT][[A:B]], or a path; see `codelength datasets`.")
 ]
@@ -71,7 +79,10 @@ Layout = Annotated[
 ]
 Trust = Annotated[bool, typer.Option("--trust-download", help="Download data sets whose hash nobody has vouched for.")]
 Json = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the figures as JSON (- for standard output).")
+    Path | None,
+    typer.Option(
+        "--json", metavar="FILE", callback=destination, help="Write the figures as JSON (- for standard output)."
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1, ...")]
 Jobs = Annotated[

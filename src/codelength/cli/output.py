@@ -33,7 +33,7 @@ def write_json(path: Path | None, figures: dict[str, Any]) -> None:
     if str(path) == "-":
         sys.stdout.write(text)
         return
-    from codelength.exact.files import write_atomically
+    from codelength.files import write_atomically
 
     write_atomically(path, text.encode())
 

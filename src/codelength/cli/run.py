@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import errno
+import logging
 import os
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
 
 from codelength.cli.usage import explain_usage
 from codelength.errors import CodelengthError
+from codelength.files import refusal, show_path
 
 INTERRUPTED = 130
 # Modules of extras, and the extra that brings them.
@@ -36,6 +39,7 @@ command_line = "codelength"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     global command_line
+    _log_to_stderr()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command_line = shlex.join(["codelength", *arguments])
     try:
@@ -44,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = typer.main.get_command(app)
         # Not command.main(), which has its own ideas about interrupts and closed pipes.
         # In a context of its own, so that what the command chooses for itself (a device) ends with it.
-        contextvars.copy_context().run(_invoke, command, arguments)
+        with _ended_by_signals():
+            contextvars.copy_context().run(_invoke, command, arguments)
         sys.stdout.flush()
         return 0
     except BaseException as error:
@@ -52,6 +57,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sentence:
             _say(sentence)
         return status
+
+
+class Terminated(BaseException):
+    """The process was asked to end by a signal other than an interrupt."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind the command as an interrupt does, so that nothing half-written stays behind.
+
+    A signal that was ignored before (by nohup) stays so.
+    """
+
+    def end(number: int, frame: Any) -> None:
+        raise Terminated(number)
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _log_to_stderr() -> None:
+    """What the library has to say beside its results becomes a line like those of this program."""
+    log = logging.getLogger("codelength")
+    if not log.handlers:
+        log.addHandler(_ToStderr())
+        log.propagate = False
+
+
+class _ToStderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.getMessage())
 
 
 def _invoke(command: Any, arguments: list[str]) -> None:
@@ -67,6 +116,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return error.code if isinstance(error.code, int) else 1, ""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted; no half-written file was left behind"
+    if isinstance(error, Terminated):
+        return 128 + error.number, "ended by a signal; no half-written file was left behind"
     # Typer brings its own copy of click, or uses the one installed: known by what they offer.
     exit_code = getattr(error, "exit_code", None)
     if isinstance(exit_code, int):
@@ -99,10 +150,8 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _system(error: OSError) -> str:
-    place = f" ({error.filename})" if error.filename else ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"there is no space left for the output{place}; make room, and run the command again"
-    return f"the system refused{place}: {error.strerror or error}"
+    place = f" ({show_path(error.filename)})" if isinstance(error.filename, str) else ""
+    return f"the system refused{place}: {refusal(error)}"
 
 
 def _say(sentence: str) -> None:

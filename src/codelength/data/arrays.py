@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import gzip
-import lzma
 import math
+import os
 import zipfile
-import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO
@@ -14,7 +13,8 @@ from typing import IO
 import numpy as np
 
 from codelength.data.dataset import DataSet, Member, Origin
-from codelength.errors import DataError
+from codelength.errors import CodelengthError, DataError
+from codelength.files import open_regular
 from codelength.laws.space import Space
 
 LAYOUTS = ("nd", "nhw", "nhwc", "nchw")
@@ -23,35 +23,31 @@ LAYOUTS = ("nd", "nhw", "nhwc", "nchw")
 IDX_TYPES = {0x08: "|u1", 0x09: "|i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 _MAPPED_ABOVE = 64 * 2**20
-_READ_ERRORS = (
-    ValueError,
-    OSError,
-    EOFError,
-    SyntaxError,
-    NotImplementedError,
-    RuntimeError,
-    MemoryError,
-    OverflowError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
+# Bytes of the header of an array (numpy refuses more than 10,000), and items that no bytes stand for.
+_MAX_HEADER = 2**16
+_MAX_EMPTY = 2**24
+# Axes that an array of every numpy may have.
+_MAX_RANK = 32
+# Deflate makes a byte out of no less than so many.
+_LARGEST_RATIO = 1032
 
 
 def read_npy(path: Path) -> np.ndarray:
     """The array in an ``.npy`` file; large ones are mapped, not loaded.  Raises DataError."""
     try:
-        with path.open("rb") as stream:
-            _check_size(stream, path.stat().st_size, str(path))
-        if path.stat().st_size > _MAPPED_ABOVE:
-            mapped = np.lib.format.open_memmap(path, mode="r")
-            follows = path.stat().st_size - mapped.offset - mapped.nbytes
-            array: np.ndarray = mapped
-        else:
-            with path.open("rb") as stream:
+        with open_regular(path, "an array file") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            _check_size(stream, size, str(path))
+            if size > _MAPPED_ABOVE:
+                mapped = np.lib.format.open_memmap(path, mode="r")
+                follows = size - mapped.offset - mapped.nbytes
+                array: np.ndarray = mapped
+            else:
                 array = np.lib.format.read_array(stream, allow_pickle=False)
                 follows = len(stream.read())
-    except _READ_ERRORS as error:
+    except CodelengthError:
+        raise
+    except Exception as error:  # numpy given a damaged file may raise anything
         raise DataError(_array_sentence(path, error)) from None
     if follows:
         raise DataError(f"expected one array in {path}, but {follows} bytes follow it")
@@ -62,7 +58,7 @@ def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, np.nd
     """The arrays of an ``.npz`` file (or those in ``only``), by name, in file order.  Raises DataError."""
     arrays: dict[str, np.ndarray] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path, "an array file") as file, zipfile.ZipFile(file) as archive:
             for member in archive.namelist():
                 name = member.removesuffix(".npy")
                 if only is not None and name not in only:
@@ -74,7 +70,9 @@ def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, np.nd
                     arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
                     if stream.read(1):
                         raise DataError(f"expected one array in the member {member!r} of {path}, got more")
-    except _READ_ERRORS as error:
+    except CodelengthError:
+        raise
+    except Exception as error:  # numpy given a damaged file may raise anything
         raise DataError(_array_sentence(path, error)) from None
     return arrays
 
@@ -85,10 +83,23 @@ def _check_size(stream: IO[bytes], size: int, what: str) -> None:
     Leaves the stream at its beginning.  Raises DataError if they cannot, and what numpy raises for bad headers.
     """
     version = np.lib.format.read_magic(stream)
+    start = stream.tell()
+    length = int.from_bytes(stream.read(2 if version == (1, 0) else 4), "little")
+    if length > _MAX_HEADER:
+        raise DataError(
+            f"{what} cannot be read: expected a header of at most {_MAX_HEADER:,} bytes, got one of {length:,}; write "
+            f"the array again with numpy.save"
+        )
+    stream.seek(start)
     if version in ((1, 0), (2, 0)):  # the third serves structures with names beyond Latin-1, which are no items
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(stream)
         expected, got = dtype.itemsize * math.prod(shape), size - stream.tell()
+        if not expected and shape and shape[0] > _MAX_EMPTY:
+            raise DataError(
+                f"{what} cannot be read: expected at most {_MAX_EMPTY:,} items without elements, got {shape[0]:,}; its "
+                f"header is wrong, so write or fetch it again"
+            )
         if got < expected and not dtype.hasobject:
             raise DataError(
                 f"{what} cannot be read: expected {expected:,} bytes after its header, which states the shape {shape} "
@@ -103,7 +114,7 @@ def _array_sentence(path: Path, error: BaseException) -> str:
             f"{path} holds Python objects, which are never loaded because they can execute code; "
             f"store numbers instead, for example with array.astype(float)"
         )
-    first = (str(error).splitlines() or [type(error).__name__])[0]
+    first = (str(error).splitlines() or [type(error).__name__])[0][:200]
     if isinstance(error, MemoryError):
         return f"there is not enough memory for the arrays of {path} ({first}); split the file into smaller ones"
     return f"expected an array file, but {path} cannot be read ({first}); check that it is complete"
@@ -112,22 +123,42 @@ def _array_sentence(path: Path, error: BaseException) -> str:
 def read_idx(path: Path) -> tuple[np.ndarray, bool]:
     """The array in an IDX file (the format of MNIST), and whether the file was gzipped.  Raises DataError."""
     try:
-        data = path.read_bytes()
-        compressed = data[:2] == b"\x1f\x8b"
-        if compressed:
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
+        with open_regular(path, "an IDX file") as file:
+            compressed = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            size = os.fstat(file.fileno()).st_size
+            stream: IO[bytes] = gzip.GzipFile(fileobj=file, mode="rb") if compressed else file  # type: ignore[assignment]
+            dtype, shape = _read_idx_header(stream, path)
+            expected = dtype.itemsize * math.prod(shape)
+            most = _LARGEST_RATIO * size if compressed else size
+            if expected > most:
+                raise DataError(f"expected {expected:,} bytes in {path} for the shape {shape}, got at most {most:,}")
+            if not expected and shape[0] > _MAX_EMPTY:
+                raise DataError(f"expected at most {_MAX_EMPTY:,} items without elements in {path}, got {shape[0]:,}")
+            # One byte more tells whether something follows, without reading a stream that never ends.
+            data = stream.read(expected + 1)
+    except CodelengthError:
+        raise
+    except Exception as error:  # numpy given a damaged file may raise anything
         raise DataError(f"expected an IDX file, but {path} cannot be read ({error})") from None
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES or data[3] == 0:
-        raise DataError(f"expected .npy, .npz, an image, a folder or IDX, but {path} does not begin like an IDX file")
-    rank, dtype = data[3], np.dtype(IDX_TYPES[data[2]])
-    if len(data) < 4 + 4 * rank:
-        raise DataError(f"expected an IDX file with {rank} axes, but {path} ends inside its header")
-    shape = tuple(int(size) for size in np.frombuffer(data, ">u4", rank, 4))
-    expected = 4 + 4 * rank + dtype.itemsize * math.prod(shape)
     if len(data) != expected:
-        raise DataError(f"expected {expected} bytes in {path} for the shape {shape}, got {len(data)}")
-    return np.frombuffer(data, dtype, offset=4 + 4 * rank).reshape(shape), compressed
+        header = 4 + 4 * len(shape)
+        got = "more" if len(data) > expected else f"{header + len(data)}"
+        raise DataError(f"expected {header + expected} bytes in {path} for the shape {shape}, got {got}")
+    return np.frombuffer(data, dtype).reshape(shape), compressed
+
+
+def _read_idx_header(stream: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, ...]]:
+    start = stream.read(4)
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES or start[3] == 0:
+        raise DataError(f"expected .npy, .npz, an image, a folder or IDX, but {path} does not begin like an IDX file")
+    rank = start[3]
+    if rank > _MAX_RANK:
+        raise DataError(f"expected an IDX file with at most {_MAX_RANK} axes, got {rank} in {path}")
+    sizes = stream.read(4 * rank)
+    if len(sizes) < 4 * rank:
+        raise DataError(f"expected an IDX file with {rank} axes, but {path} ends inside its header")
+    return np.dtype(IDX_TYPES[start[2]]), tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
 def read_arrays(path: Path) -> tuple[str, dict[str, np.ndarray]]:

@@ -23,6 +23,7 @@ and files that cannot be decoded are left to the caller with a reason.  Orientat
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import stat
@@ -39,6 +40,7 @@ from codelength.archive.layout import MAX_ELEMENTS
 from codelength.data import bitmaps, containers, png, proof, tiff, webp
 from codelength.data.pixels import MODES, Pixels, Unsuitable
 from codelength.errors import DataError
+from codelength.files import is_left_over
 
 # Format of each extension that pixels can be written back to, and the modes it holds.
 FORMATS = {
@@ -60,6 +62,7 @@ HELD = {
 }
 JPEG_EXTENSIONS = (".jpg", ".jpeg")
 
+_log = logging.getLogger(__name__)
 # Warnings are switched for the whole process, so one thread at a time.
 _warnings_lock = threading.Lock()
 
@@ -84,12 +87,14 @@ def scan(folder: Path) -> list[Entry]:
     """All files below a folder, hidden ones included, sorted by the bytes of their relative names.
 
     A link to a file inside the folder is listed like the file; empty folders are not listed.  Every other
-    link, and whatever is neither file nor folder, is an error, because it would be lost.
+    link, and whatever is neither file nor folder, is an error, because it would be lost.  What this program was
+    writing when it was killed is no data: it is passed over, and the log says how many such files there are.
 
     Raises DataError, also for a folder that cannot be read or holds no files.
     """
     root = Path(os.path.realpath(folder))
     entries: list[Entry] = []
+    left_over: list[Path] = []
     pending = [root]
     while pending:
         here = pending.pop()
@@ -110,10 +115,19 @@ def scan(folder: Path) -> list[Entry]:
                 status = item.stat()
                 if not stat.S_ISREG(status.st_mode):
                     raise DataError(f"{_show(path)} is neither a file nor a folder; remove it")
+                if is_left_over(item.name):
+                    left_over.append(path)
+                    continue
                 name = path.relative_to(root).as_posix()
                 entries.append(Entry(name, path, status.st_size, _kind(name)))
         except OSError as error:
             raise DataError(f"expected a readable folder, but {_show(here)} is not ({error.strerror})") from None
+    if left_over:
+        _log.warning(
+            "%d unfinished files of earlier runs are passed over, such as %s; remove them",
+            len(left_over),
+            _show(left_over[0]),
+        )
     if not entries:
         raise DataError(f"expected files in the folder {_show(root)}, got none")
     return sorted(entries, key=lambda entry: os.fsencode(entry.name))

@@ -398,7 +398,7 @@ class FrozenModel:
 
     def save(self, path: Any) -> None:
         """Write the model file, atomically."""
-        from codelength.exact.files import write_atomically
+        from codelength.files import write_atomically
 
         write_atomically(path, self.to_bytes())
 

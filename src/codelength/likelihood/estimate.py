@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from codelength.errors import EvaluationError, NotRepresentable, UsageError
-from codelength.exact.files import write_atomically
+from codelength.files import write_atomically
 from codelength.likelihood.weights import ImportanceResult, WeightStream
 
 ESTIMATORS = ("elbo", "importance", "annealed")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -25,7 +26,13 @@ from pathlib import Path
 from typing import Any
 
 from codelength.errors import RecipeError
+from codelength.files import kind_of
 from codelength.models.registry import FAMILIES
+
+#: Bytes of a recipe; dots in it, since tomllib takes time that grows with the square of a key's parts.
+MAX_RECIPE = 2**18
+MAX_DOTS = 4096
+MAX_INTEGER = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,15 @@ def load_recipe(spec: str | Path, changes: list[str] | None = None) -> Recipe:
 def _read(path: Path, names: list[str]) -> str:
     """The text of a recipe's file; ``names`` are those it could have been instead."""
     try:
-        return path.read_text("utf-8")
+        kind = kind_of(path.stat().st_mode)
+        if kind and kind != "a folder":
+            raise RecipeError(f"expected the file of a recipe, but {str(path)!r} is {kind}; name a file")
+        with open(path, "rb") as file:
+            data = file.read(MAX_RECIPE + 1)
+        if len(data) > MAX_RECIPE:
+            raise RecipeError(f"expected a recipe of at most {MAX_RECIPE:,} bytes, but {str(path)!r} is longer")
+        # Some editors put a byte order mark before the text.
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise RecipeError(
             f"expected {str(path)!r} to be a recipe, which is text in UTF-8, but its byte {error.start} is not; "
@@ -158,9 +173,11 @@ def _read(path: Path, names: list[str]) -> str:
 def parse_recipe(text: str, where: str, changes: list[str] | None = None) -> Recipe:
     """A recipe from its text; `where` names it in errors."""
     try:
+        if text.count(".") > MAX_DOTS:
+            raise ValueError(f"it has more than {MAX_DOTS:,} dots, and keys of many parts take long to read")
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where} is not valid TOML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{where} is not valid TOML: {_reason(error)}") from None
     for change in changes or []:
         _apply(values, change)
     model = values.get("model")
@@ -170,14 +187,14 @@ def parse_recipe(text: str, where: str, changes: list[str] | None = None) -> Rec
     origin: dict[str, Any] = {"recipe": str, "data_sha256": str, "changes": tuple[str, ...]}
     known = ["model", "data", *origin, *sections]
     for key in values:
-        if key not in known and key != model:
-            raise RecipeError(f"unknown key {key!r} in {where}{_suggestion(key, known, sections)}")
+        if key not in known and (not isinstance(model, str) or key != model):
+            raise RecipeError(f"unknown key {_short(key)} in {where}{_suggestion(key, known, sections)}")
     if not isinstance(model, str) or model not in FAMILIES:
-        hint = _suggestion(str(model), FAMILIES)
-        raise RecipeError(f"expected model to be one of {', '.join(FAMILIES)} in {where}, got {model!r}{hint}")
+        hint = _suggestion(model if isinstance(model, str) else "", FAMILIES)
+        raise RecipeError(f"expected model to be one of {', '.join(FAMILIES)} in {where}, got {_short(model)}{hint}")
     data = values.get("data", "")
     if not isinstance(data, str):
-        raise RecipeError(f"expected data to be the name of a data set in {where}, got {data!r}")
+        raise RecipeError(f"expected data to be the name of a data set in {where}, got {_short(data)}")
     section = _section(sections, values.get(model, {}), model, where)
     training = _section(sections, values.get("training", {}), "training", where)
     more = {name: _typed(kind, values[name], f"{name} in {where}") for name, kind in origin.items() if name in values}
@@ -188,16 +205,20 @@ def _apply(values: dict[str, Any], change: str) -> None:
     """One change "a.b=value": the value is read as TOML, and as a string where it is none."""
     path, equals, text = change.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise RecipeError(f"expected a change such as training.steps=100, got {change!r}")
+    if not equals or not all(keys) or len(keys) > 2:
+        raise RecipeError(f"expected a change such as training.steps=100, got {_short(change)}")
+    if len(text) > MAX_RECIPE or text.count(".") > MAX_DOTS:
+        raise RecipeError(f"expected a value that a recipe can hold, got one of {len(text):,} characters for {path}")
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"expected a value that a recipe can hold for {path}, got {_reason(error)}") from None
     for key in keys[:-1]:
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
-            raise RecipeError(f"expected {key!r} to be a section in {change!r}, it is a value")
+            raise RecipeError(f"expected {key!r} to be a section in {_short(change)}, it is a value")
     values[keys[-1]] = value
 
 
@@ -205,7 +226,7 @@ def _section(sections: dict[str, type], values: Any, name: str, where: str) -> A
     """The dataclass of the section `name` from a table, every key known and every value of the field's type."""
     kind = sections[name]
     if not isinstance(values, dict):
-        raise RecipeError(f"expected {name} to be a section in {where}, got {values!r}")
+        raise RecipeError(f"expected {name} to be a section in {where}, got {_short(values)}")
     wanted = typing.get_type_hints(kind)
     given = {}
     for key, value in values.items():
@@ -222,12 +243,30 @@ def _typed(kind: Any, value: Any, what: str) -> Any:
         inner = typing.get_args(kind)[0]
         values = value if isinstance(value, list) else [value]
         return tuple(_typed(inner, entry, what) for entry in values)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= MAX_INTEGER:
         return float(value)
-    if type(value) is not kind:
-        names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
-        raise RecipeError(f"expected {what} to be {names[kind]}, got {value!r}")
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise RecipeError(f"expected {what} to be {names[kind]}, got {_short(value)}")
+    if kind is int and abs(value) > MAX_INTEGER:
+        raise RecipeError(f"expected {what} to be a whole number that fits 64 bits, got one of many digits")
     return value
+
+
+def _short(value: Any) -> str:
+    """A value for a message; without its end, and without what is nested too deeply to be shown."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):
+        return f"a {type(value).__name__} too large to be shown"
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "values nested too deeply"
+    text = str(error)
+    return "a number of too many digits" if "integer string conversion" in text else text[:200]
 
 
 def _suggestion(word: str, known: Any, sections: Mapping[str, type] = types.MappingProxyType({})) -> str:

@@ -119,24 +119,41 @@ def train_model(
     """
     if len(items) == 0 or len(valid_items) == 0:
         raise UsageError(f"expected items to train on and to validate with, got {len(items)} and {len(valid_items)}")
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    # Gradients of nearly certain elements decay into denormal numbers, which processors are slow at.
+    with _as_training_wants(config.threads):
+        run = _Run(model, items, valid_items, config, out, labels, valid_labels, _device(device))
+        with (
+            Log(out / LOG_FILE) as log,
+            Progress(config.steps, quiet, config.max_minutes) as progress,
+            _stop_on_signals(run),
+        ):
+            if resume:
+                run.load()
+                log.truncate(run.step)
+            if on_begin is not None:
+                on_begin()
+            if not resume:
+                run.save()
+            return run.go(log, progress, on_step)
+
+
+@contextmanager
+def _as_training_wants(threads: int) -> Iterator[None]:
+    """What holds for the whole process while it trains, and is put back when it is done.
+
+    Gradients of nearly certain elements decay into denormal numbers, which processors are slow at: they are flushed
+    to zero. threads: of torch's operations; 0 leaves them as they are.
+    """
+    before = torch.get_num_threads()
+    flushed = bool(torch.tensor(2.0**-1060, dtype=torch.float64) * 0.5 == 0)  # there is no way to ask
     torch.set_flush_denormal(True)
-    run = _Run(model, items, valid_items, config, out, labels, valid_labels, _device(device))
-    with (
-        Log(out / LOG_FILE) as log,
-        Progress(config.steps, quiet, config.max_minutes) as progress,
-        _stop_on_signals(run),
-    ):
-        if resume:
-            run.load()
-            log.truncate(run.step)
-        if on_begin is not None:
-            on_begin()
-        if not resume:
-            run.save()
-        return run.go(log, progress, on_step)
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(flushed)
+        if threads:
+            torch.set_num_threads(before)
 
 
 def _optimizers(parameters: list[Tensor], config: TrainingConfig) -> list[torch.optim.Optimizer]:
@@ -395,7 +412,7 @@ def _context(x: Tensor, generator: torch.Generator) -> dict[str, Any]:
 
 @contextmanager
 def _stop_on_signals(run: _Run) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run after the step in hand; a second SIGINT acts as it always did."""
+    """SIGINT, SIGTERM and SIGHUP end the run after the step in hand; a second one acts as it always did."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
@@ -406,8 +423,10 @@ def _stop_on_signals(run: _Run) -> Iterator[None]:
         signal.signal(number, before[number])
 
     try:
-        before[signal.SIGINT] = signal.signal(signal.SIGINT, stop)
-        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, stop)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, stop)
         yield
     finally:
         for number, handler in before.items():

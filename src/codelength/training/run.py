@@ -25,7 +25,7 @@ from torch import nn
 
 from codelength.data import DataSet
 from codelength.errors import CheckpointError, DataError, RecipeError, UsageError
-from codelength.exact.files import write_atomically
+from codelength.files import write_atomically
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
 from codelength.models.registry import FAMILIES, symbol_frequencies

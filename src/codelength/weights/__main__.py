@@ -16,7 +16,7 @@ from pathlib import Path
 
 from codelength.cli import main as codelength
 from codelength.errors import UsageError
-from codelength.exact.files import write_atomically
+from codelength.files import write_atomically
 from codelength.resolve import load_model
 from codelength.weights import FOLDER, MOST_BYTES, MOST_BYTES_TOGETHER, packaged
 
