@@ -76,7 +76,7 @@ def tags(data: bytes) -> dict[object, object]:
     for i in range(number):
         start = at + struct.calcsize(order + count) + i * struct.calcsize(order + entry)
         tag, kind, length, raw = struct.unpack_from(order + entry, data, start)
-        size = length * {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 12: 8, 16: 8}[kind]
+        size = length * {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}.get(kind, 0)
         if size > len(raw):
             (place,) = struct.unpack(order + offset, raw)
             raw = data[place : place + size]
@@ -340,6 +340,13 @@ def test_damaged_tiffs_are_no_noise(folder: Path, tmp_path: Path, capfd: pytest.
         path.write_bytes(data)
         kept += not look(Entry(path.name, path, len(data), "image")).mode
     assert kept > 40
+    # A number of samples that no reader believes, and a directory that lies elsewhere.
+    data = (folder / "hand-8x3le-8.tif").read_bytes()
+    samples = b"\x15\x01\x03\0\x01\0\0\0"
+    for odd in (data.replace(samples + b"\3\0", samples + b"\xff\xff"), data[:-40], data[:9]):
+        assert odd != data
+        (tmp_path / "odd.tif").write_bytes(odd)
+        assert not look(Entry("odd.tif", tmp_path / "odd.tif", len(odd), "image")).mode
     assert capfd.readouterr() == ("", "")
 
 

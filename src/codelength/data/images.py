@@ -424,7 +424,8 @@ def stated_shape(data: bytes) -> tuple[int, ...]:
             try:
                 shape = reader(data)
             except Unsuitable:
-                continue
+                # Pillow is not asked either: what it thinks of a damaged file goes to the standard error.
+                return ()
             return shape if 0 < math.prod(shape) <= MAX_ELEMENTS else ()
     try:
         with _warnings_lock, warnings.catch_warnings():

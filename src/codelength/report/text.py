@@ -71,7 +71,10 @@ def show_archive(figures: dict[str, Any]) -> str:
             parts.append(f"of that {name} {show_size(figures[f'{name}_bytes'])}")
     lines[0] += f" ({', '.join(parts)})"
     if figures["bits_per_dim"] is not None:
-        lines.append(f"{figures['bits_per_dim']:.4f} bits/dim, {figures['bits_per_dim_with_model']:.4f} with the model")
+        lines.append(
+            f"{figures['bits_per_dim']:.4f} bits/dim, {figures['bits_per_dim_with_model']:.4f} with the model"
+            " (per stored sample)"
+        )
     if figures["fallback_items"]:
         lines.append(f"{figures['fallback_items']:,} items are kept by general codecs")
     if figures["overhead"] is not None:
