@@ -158,7 +158,8 @@ def _from_path(path: Path, layout: str | None) -> Opened:
     kind, arrays = read_arrays(path)
     if kind != "npz":
         return _from_array(arrays[""], kind, path.name, layout)
-    main = max(arrays.values(), key=lambda array: array.nbytes, default=np.zeros(0))
+    numbers = [member for member in arrays.values() if isinstance(member, np.ndarray)]
+    main = max(numbers, key=lambda array: array.nbytes, default=np.zeros(0))
     return Opened(ArraySource(arrays, kind=kind, name=path.name, axes=_axes(layout, main.ndim)), None)
 
 

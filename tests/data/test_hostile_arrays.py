@@ -131,3 +131,11 @@ def test_any_bytes_are_an_array_or_a_named_error(tmp_path: Path) -> None:
             continue
         finally:
             path.unlink()
+
+
+def test_a_member_that_would_be_taken_for_an_array_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", stated("(1,)") + b"\0")
+    with pytest.raises(DataError, match="rename it"):
+        read_arrays(path)

@@ -275,7 +275,9 @@ class Archive:
             arrays[record.get("name", "")] = values.astype(record["dtype"], order=order, copy=False)
         for name in self.header.get("members", [""]):
             if name not in arrays:
-                arrays[name] = np.load(io.BytesIO(next(kept).data), allow_pickle=False)
+                data = next(kept).data
+                is_array = data.startswith(b"\x93NUMPY")
+                arrays[name] = np.load(io.BytesIO(data), allow_pickle=False) if is_array else data
         return {name: arrays[name] for name in self.header.get("members", [""])}
 
     def verify(self) -> None:

@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from codelength.archive import names as naming
-from codelength.archive.layout import ArrayInfo
+from codelength.archive.layout import NPY_MAGIC, ArrayInfo
 from codelength.archive.reader import OUTPUT_BYTES, OUTPUT_RATIO, Archive, Damage, Selection
 from codelength.errors import ArchiveError, CorruptBlock, TooLarge, UsageError
 from codelength.files import atomic_file, refusal
@@ -324,12 +324,21 @@ class _ArrayJob:
             parts = [(info.name or "arr_0", info, start)]
         with atomic_file(path) as (file, _), zipfile.ZipFile(file, "w") as bundle:
             for name, info_or_entry, first in parts:
-                naming.safe_name(name)
-                member = zipfile.ZipInfo(name + ".npy", (1980, 1, 1, 0, 0, 0))
+                naming.safe_name(name.removesuffix("/"))
+                pieces = archive.read_file(info_or_entry) if isinstance(info_or_entry, int) else iter([NPY_MAGIC])
+                beginning = next(pieces, b"")
+                # What is no array lies in the bundle under its name as it is.
+                suffix = ".npy" if beginning.startswith(NPY_MAGIC) else ""
+                member = zipfile.ZipInfo(name + suffix, (1980, 1, 1, 0, 0, 0))
+                if member.is_dir():
+                    bundle.writestr(member, b"")
+                    self.report.files += 1
+                    continue
                 with bundle.open(member, "w", force_zip64=True) as out:
                     if isinstance(info_or_entry, int):
                         self.report.files += 1
-                        for piece in archive.read_file(info_or_entry):
+                        out.write(beginning)
+                        for piece in pieces:
                             out.write(piece)
                     else:
                         self._copy_array(path, info_or_entry, first, out)

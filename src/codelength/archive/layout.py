@@ -26,6 +26,8 @@ MODEL_DIGEST_BYTES = 32
 MAX_HEADER = 2**24
 MAX_ELEMENTS = 2**48  # of one item; keeps every later product within 64 bits
 MAX_AXES = 32
+#: How arrays that are kept as files begin.
+NPY_MAGIC = b"\x93NUMPY"
 
 MODEL, ITEMS, FILES, METADATA = 0, 1, 2, 3
 KINDS = ("array", "npz", "idx", "folder")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from codelength.archive.layout import NPY_MAGIC
 from codelength.archive.reader import Archive
 from codelength.errors import CorruptHeader, DataError, UsageError
 
@@ -261,11 +262,13 @@ class ArchiveItems:
         streams, ranks = directory.locate(np.array([self._entries[name]]))
         return self._at(int(streams[0]), int(ranks[0]))
 
-    def _kept_array(self, entry: int) -> np.ndarray:
+    def _kept_array(self, entry: int) -> np.ndarray | bytes:
         streams, ranks = self._archive.directory.locate(np.array([entry]))
-        data = io.BytesIO(self._file(int(streams[0]), int(ranks[0])))
+        data = self._file(int(streams[0]), int(ranks[0]))
+        if not data.startswith(NPY_MAGIC) and self._archive.header.kind == "npz":
+            return data  # what lies beside the arrays
         try:
-            return np.lib.format.read_array(data, allow_pickle=False)
+            return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
         except ValueError as error:
             raise CorruptHeader(f"an array that {self.path} keeps as a file cannot be read ({error})") from None
 
@@ -278,7 +281,7 @@ class ArchiveItems:
     @cached_property
     def _whole(self) -> np.ndarray:
         self._require_open()
-        return self._kept_array(0)
+        return np.asarray(self._kept_array(0))
 
     # ---- blocks
 

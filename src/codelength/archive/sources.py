@@ -87,9 +87,8 @@ class Source(Protocol):
 class ArraySource:
     """Items that are the rows of one array, or of several arrays of one dtype and item shape.
 
-    arrays: an array, or the arrays by name (an ``.npz``): those that hold the items are joined, the others
-    are kept
-        whole. Arrays may be memory-mapped.
+    arrays: an array, or the members of an ``.npz`` by name: the arrays that hold the items are joined, the others, and
+        what is no array (bytes), are kept whole. Arrays may be memory-mapped.
     kind: "array", "npz" or "idx".  name: of the file they came from.
     axes: transposition from an item to the model's event; guessed where None.
     coded: names of the arrays whose rows are the items; without it, the largest with several axes (the
@@ -101,7 +100,7 @@ class ArraySource:
 
     def __init__(
         self,
-        arrays: np.ndarray | Mapping[str, np.ndarray],
+        arrays: np.ndarray | Mapping[str, np.ndarray | bytes],
         *,
         kind: str | None = None,
         name: str = "",
@@ -111,21 +110,22 @@ class ArraySource:
         self.kind = kind or ("npz" if isinstance(arrays, Mapping) else "array")
         self.name = name
         self.axes = axes
-        table = dict(arrays) if isinstance(arrays, Mapping) else {"": np.asanyarray(arrays)}
-        if self.kind != "npz" and len(table) != 1:
-            raise UsageError(f"expected one array for data of kind {self.kind}, got {len(table)}")
+        members = dict(arrays) if isinstance(arrays, Mapping) else {"": np.asanyarray(arrays)}
+        if self.kind != "npz" and len(members) != 1:
+            raise UsageError(f"expected one array for data of kind {self.kind}, got {len(members)}")
+        table = {key: member for key, member in members.items() if isinstance(member, np.ndarray)}
         for key, array in table.items():
             if array.dtype.hasobject:
                 raise DataError(
                     f"expected numbers in {key or name or 'the array'}, got Python objects, which are not kept"
                 )
-        self.members = tuple(table) if self.kind == "npz" else ()
+        self.members = tuple(members) if self.kind == "npz" else ()
         coded = _coded_members(table) if coded is None else [key for key in table if key in set(coded)]
         self.arrays = tuple(
             ArrayInfo(key, table[key].dtype.str, table[key].shape, _is_fortran(table[key])) for key in coded
         )
         self._parts = [table[key] for key in coded]
-        self._kept = [array for key, array in table.items() if key not in set(coded)]
+        self._kept = [member for key, member in members.items() if key not in set(coded)]
         self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
 
     @property
@@ -164,8 +164,12 @@ class ArraySource:
         return 0
 
     def read_file(self, entry: int) -> Iterator[bytes]:
+        member = self._kept[entry - self.items]
+        if isinstance(member, bytes):
+            yield from _pieces(member)
+            return
         buffer = io.BytesIO()
-        np.lib.format.write_array(buffer, self._kept[entry - self.items], allow_pickle=False)
+        np.lib.format.write_array(buffer, member, allow_pickle=False)
         yield from _pieces(buffer.getbuffer())
 
     def metadata(self, entry: int) -> bytes:

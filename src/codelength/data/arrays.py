@@ -8,10 +8,11 @@ import os
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
+from codelength.archive.layout import NPY_MAGIC
 from codelength.data.dataset import DataSet, Member, Origin
 from codelength.errors import CodelengthError, DataError
 from codelength.files import open_regular
@@ -21,6 +22,7 @@ LAYOUTS = ("nd", "nhw", "nhwc", "nchw")
 
 # The third byte of an IDX file names the type of its elements, which are big-endian (LeCun's MNIST page).
 IDX_TYPES = {0x08: "|u1", 0x09: "|i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
 
 _MAPPED_ABOVE = 64 * 2**20
 # Bytes of the header of an array (numpy refuses more than 10,000), and items that no bytes stand for.
@@ -56,25 +58,44 @@ def read_npy(path: Path) -> np.ndarray:
 
 def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an ``.npz`` file (or those in ``only``), by name, in file order.  Raises DataError."""
-    arrays: dict[str, np.ndarray] = {}
+    return {name: member for name, member in read_members(path, only).items() if isinstance(member, np.ndarray)}
+
+
+def read_members(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarray | bytes]:
+    """All members of an ``.npz`` file (or those in ``only``) in file order: arrays by their names without ``.npy``, and
+    what else lies there (notes, entries of folders) as bytes by its name as it is.  Raises DataError.
+    """
+    members: dict[str, np.ndarray | bytes] = {}
     try:
         with open_regular(path, "an array file") as file, zipfile.ZipFile(file) as archive:
-            for member in archive.namelist():
-                name = member.removesuffix(".npy")
+            for info in archive.infolist():
+                name = info.filename.removesuffix(".npy")
                 if only is not None and name not in only:
                     continue
-                if name == member or name in arrays:
-                    raise DataError(f"expected arrays of different names in {path}, got the member {member!r}")
-                with archive.open(member) as stream:
-                    _check_size(stream, archive.getinfo(member).file_size, f"the member {member!r} of {path}")
-                    arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
-                    if stream.read(1):
-                        raise DataError(f"expected one array in the member {member!r} of {path}, got more")
+                with archive.open(info) as stream:
+                    if name != info.filename:
+                        member: np.ndarray | bytes = _read_member(stream, info, path)
+                    else:
+                        member = stream.read()
+                if name in members or (isinstance(member, bytes) and member.startswith(NPY_MAGIC)):
+                    raise DataError(
+                        f"expected arrays of different names that end in .npy in {path}, got the member "
+                        f"{info.filename!r}; rename it"
+                    )
+                members[name] = member
     except CodelengthError:
         raise
     except Exception as error:  # numpy given a damaged file may raise anything
         raise DataError(_array_sentence(path, error)) from None
-    return arrays
+    return members
+
+
+def _read_member(stream: IO[bytes], info: zipfile.ZipInfo, path: Path) -> np.ndarray:
+    _check_size(stream, info.file_size, f"the member {info.filename!r} of {path}")
+    array = np.lib.format.read_array(stream, allow_pickle=False)
+    if stream.read(1):
+        raise DataError(f"expected one array in the member {info.filename!r} of {path}, got more")
+    return array
 
 
 def _check_size(stream: IO[bytes], size: int, what: str) -> None:
@@ -161,14 +182,14 @@ def _read_idx_header(stream: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int
     return np.dtype(IDX_TYPES[start[2]]), tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
-def read_arrays(path: Path) -> tuple[str, dict[str, np.ndarray]]:
+def read_arrays(path: Path) -> tuple[str, dict[str, Any]]:
     """The arrays of a file as they lie there, and its kind: ``array`` (.npy), ``npz`` or ``idx``.
 
-    Arrays of ``.npy`` and IDX files have the name "".  Raises DataError.
+    Arrays of ``.npy`` and IDX files have the name ""; what is no array in an ``.npz`` is bytes.  Raises DataError.
     """
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        return "npz", read_npz(path)
+        return "npz", read_members(path)
     if suffix == ".npy":
         return "array", {"": read_npy(path)}
     return "idx", {"": read_idx(path)[0]}
