@@ -177,7 +177,8 @@ def is_left_over(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def _beginning(path: Path) -> str:
+def left_over_prefix(path: Path) -> str:
+    """How the names of files begin that are being written for ``path``."""
     digest = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
     return f".codelength-{digest}-"
 
@@ -185,7 +186,7 @@ def _beginning(path: Path) -> str:
 def _temporary_beside(path: Path) -> tuple[BinaryIO, Path]:
     """A new file, locked as long as it is open, so that others know that its writer is alive."""
     while True:
-        temporary = path.with_name(f"{_beginning(path)}{secrets.token_hex(6)}.tmp")
+        temporary = path.with_name(f"{left_over_prefix(path)}{secrets.token_hex(6)}.tmp")
         file = open(temporary, "xb+")  # noqa: SIM115 - closed by the caller
         # Another writer of the same name may have taken it for a left-over before it was locked.
         if _lock(file) is not False and os.fstat(file.fileno()).st_nlink:
@@ -208,7 +209,7 @@ def _lock(file: BinaryIO) -> bool | None:
 
 
 def _remove_left_overs(path: Path) -> None:
-    beginning = _beginning(path)
+    beginning = left_over_prefix(path)
     with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
             if entry.name.startswith(beginning) and is_left_over(entry.name) and entry.is_file(follow_symlinks=False):

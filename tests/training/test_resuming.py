@@ -18,6 +18,7 @@ import torch
 from codelength.cli import main
 from codelength.data.arrays import from_array
 from codelength.errors import CheckpointError, DataError, UsageError
+from codelength.files import left_over_prefix
 from codelength.laws.space import Space
 from codelength.models.made import MADEConfig, build_made
 from codelength.training import loop
@@ -165,11 +166,12 @@ def test_a_run_that_dies_can_be_resumed_or_begun_anew(recipe, tmp_path, stop_at,
         with pytest.raises(SystemError):
             train(recipe, ITEMS, begun)
     assert (begun / "recipe.toml").exists() and not (begun / "checkpoint.pt").exists()
-    (begun / "checkpoint.pt.tmp").write_bytes(b"half")
+    left_over = begun / (left_over_prefix(begun / "checkpoint.pt") + "0" * 12 + ".tmp")
+    left_over.write_bytes(b"half")
     with pytest.raises(CheckpointError, match="without --resume"):
         train(None, None, begun, resume=True)
     assert train(recipe, ITEMS, begun).frozen.sha256 == whole.frozen.sha256
-    assert not (begun / "checkpoint.pt.tmp").exists()
+    assert not left_over.exists()
 
 
 def test_a_process_that_is_killed_leaves_something_to_resume(tmp_path) -> None:

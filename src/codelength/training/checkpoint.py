@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from codelength.errors import CheckpointError
+from codelength.files import atomic_file, refusal
 
 
 def save_checkpoint(state: dict[str, Any], path: Path) -> None:
@@ -18,15 +18,12 @@ def save_checkpoint(state: dict[str, Any], path: Path) -> None:
 
     Raises CheckpointError where that is not possible.
     """
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "wb") as file:
+        with atomic_file(path) as (file, _):
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as either
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {refusal(error)}, and resume") from None
+    except RuntimeError as error:  # as which torch may report a full disk
         raise CheckpointError(f"cannot write {path}: {error}; make room and resume") from None
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from codelength.files import check_destination
+
 
 class Log:
     """Rows of figures in `path`, one per validation; the same as TensorBoard scalars beside it."""
 
     def __init__(self, path: Path) -> None:
+        check_destination(path)
         self.path = path
         self.header: list[str] | None = None
         self.board: Any = None
