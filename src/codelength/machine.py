@@ -107,6 +107,64 @@ def check_memory_limit(count: int | None) -> None:
         )
 
 
+def free_memory(share: float = 0.8) -> int | None:
+    """Bytes that this process may well take more: a share of what the machine has free, or of what is left under the
+    limits of its control group and of the process, whichever is least. None where the system does not tell."""
+    found: list[int] = []
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            found += [1024 * int(line.split()[1]) for line in file if line.startswith("MemAvailable:")]
+    except (OSError, ValueError, IndexError):
+        pass
+    found += _left_in_groups()
+    try:
+        import resource
+
+        with open("/proc/self/statm", encoding="ascii") as file:
+            pages = file.read().split()
+        for limit, page in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
+            soft = resource.getrlimit(limit)[0]
+            if soft != resource.RLIM_INFINITY:
+                found.append(soft - int(pages[page]) * resource.getpagesize())
+    except (ImportError, OSError, ValueError, IndexError):
+        pass
+    return int(share * max(0, min(found))) if found else None
+
+
+def _left_in_groups() -> list[int]:
+    """Bytes left under each memory limit of the control groups, of either version, that this process is in."""
+    found: list[int] = []
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+    except (OSError, ValueError):
+        return found
+    for _, controllers, path in (group for group in groups if len(group) == 3):
+        if controllers == "":
+            root, names = "/sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            root = "/sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        parts = [part for part in path.split("/") if part and part != ".."]
+        for depth in range(len(parts) + 1):  # the limits of all groups above count, too
+            folder = os.path.join(root, *parts[:depth])
+            try:
+                limit, used = (_number(os.path.join(folder, name)) for name in names[:2])
+                with open(os.path.join(folder, "memory.stat"), encoding="ascii") as file:
+                    cached = sum(int(line.split()[1]) for line in file if line.split()[0] == names[2])
+            except (OSError, ValueError, IndexError):  # no such limit, or "max"
+                continue
+            found.append(limit - used + cached)
+    return found
+
+
+def _number(path: str) -> int:
+    with open(path, encoding="ascii") as file:
+        return int(file.read())
+
+
 def use_device(name: str) -> None:
     """Run frozen networks on a device of torch for the rest of this context (``codelength.exact.arithmetic``); on the
     CPU they need no torch.

@@ -119,7 +119,8 @@ class MADE(nn.Module):
         if self.shares_mask:
             x = x.gather(1, self.orders[member])  # (n, D), in the order of its member
             return self._nats(self.networks[0], x, member, label)
-        present = member.unique().tolist()
+        # Without values, which sizes are measured with, one network stands for all.
+        present = [0] if member.is_meta else member.unique().tolist()
         if len(present) == 1:
             return self._nats(self.networks[present[0]], x, None, label)
         nats = x.new_zeros(len(x), dtype=torch.float32)
@@ -244,8 +245,11 @@ def build_made(config: MADEConfig, space: Space, frequencies: np.ndarray | None 
     """
     _check(config, space)
     dims = space.dims
-    shares = np.full((dims, space.symbols), 1.0) if frequencies is None else np.asarray(frequencies, np.float64)
-    shares = shares / shares.sum(1, keepdims=True)
+    if frequencies is None:  # a view: models that only say how large they are take no memory
+        shares = np.broadcast_to(1.0 / space.symbols, (dims, space.symbols))
+    else:
+        shares = np.asarray(frequencies, np.float64)
+        shares = shares / shares.sum(1, keepdims=True)
     leaf = named_leaf(config.leaf, space.symbols, config.components)
     rng = np.random.default_rng(config.seed)
     torch_rng = torch.Generator().manual_seed(config.seed)
@@ -260,7 +264,10 @@ def build_made(config: MADEConfig, space: Space, frequencies: np.ndarray | None 
         orders = np.stack([rng.permutation(dims) for _ in range(config.masks)])
     else:
         orders = np.broadcast_to(np.arange(dims), (config.masks, dims))
-    entropy = -(shares * np.log(shares)).sum(1)  # (D,), of each element alone
+    if frequencies is None:
+        entropy = np.full(dims, np.log(space.symbols))
+    else:
+        entropy = -(shares * np.log(shares)).sum(1)  # (D,), of each element alone
 
     networks: list[MaskedMLP] = []
     for order in orders[:1] if shared else orders:
@@ -275,11 +282,9 @@ def build_made(config: MADEConfig, space: Space, frequencies: np.ndarray | None 
         networks.append(_network(config, space, leaf, torch.from_numpy(positions), hidden, factors))
     first = networks[0]
     first.reset_parameters(torch_rng)
-    start = shares[orders].mean(0) if shared else shares  # (D, symbols), where the first network's positions lie
-    with torch.no_grad():
-        biases = leaf.initial_parameters(torch.from_numpy(np.array(start)))  # (D, p)
-        assert first.output.bias is not None
-        first.output.bias.copy_(biases.reshape(-1))
+    assert first.output.bias is not None
+    if not first.output.bias.is_meta:
+        _start_at(first, leaf, shares[orders].mean(0) if shared else shares)
     for network in networks[1:]:
         share_parameters(first, network)
     practice = None
@@ -288,6 +293,14 @@ def build_made(config: MADEConfig, space: Space, frequencies: np.ndarray | None 
         share_parameters(first, network)
         practice = Practice(network, config.hidden, config.orders == "random")
     return MADE(space, leaf, orders, networks, labels=config.labels, practice=practice)
+
+
+def _start_at(network: MaskedMLP, leaf: Any, shares: np.ndarray) -> None:
+    """Let a network begin at these shares (D, symbols) of the symbols, by position."""
+    assert network.output.bias is not None
+    with torch.no_grad():
+        biases = leaf.initial_parameters(torch.from_numpy(np.array(shares)))  # (D, p)
+        network.output.bias.copy_(biases.reshape(-1))
 
 
 def share_parameters(source: nn.Module, target: nn.Module) -> None:

@@ -224,7 +224,11 @@ class VAE(nn.Module):
             return self.leaf.log_prob(params.float(), x.flatten(1)).sum(1)
         assert isinstance(decoder, Pixels)
         weight = pixel_weights(x, background, generator)
-        chosen = weight.reshape(-1).nonzero()[:, 0]
+        if weight.is_meta:  # sizes are measured as if half of the pixels were background
+            count = round(weight.numel() * (1 + background) / 2)
+            chosen = torch.zeros(count, dtype=torch.int64, device="meta")
+        else:
+            chosen = weight.reshape(-1).nonzero()[:, 0]
         params = decoder.at(decoder.features(*given), chosen)  # (N, C * p)
         channels = x.shape[3] if x.ndim == 4 else 1
         symbols = x.reshape(-1, channels)[chosen]
@@ -256,7 +260,8 @@ class VAE(nn.Module):
     def _loss(self, x: Tensor, generator: torch.Generator | None, label: Tensor | None) -> Tensor:
         config = self.config
         k = config.samples
-        share = min(1.0, (int(self.steps) + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+        warming = config.warmup_steps and not self.steps.is_meta
+        share = min(1.0, (int(self.steps) + 1) / config.warmup_steps) if warming else 1.0
         if self.training:
             self.steps += 1
         if k == 1:
@@ -335,7 +340,6 @@ def build_vae(config: VAEConfig, space: Space, frequencies: np.ndarray | None = 
     Raises RecipeError for a configuration that makes no sense for the space.
     """
     _check(config, space)
-    shares = np.full((space.dims, space.symbols), 1.0) if frequencies is None else np.asarray(frequencies, np.float64)
     leaf = named_leaf(config.leaf, space.symbols, config.components)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -344,20 +348,25 @@ def build_vae(config: VAEConfig, space: Space, frequencies: np.ndarray | None = 
         else:
             shapes, encoders, decoders = _dense(config, space, leaf.parameters)
         classifier = _classifier(config, space) if config.labels else None
-    bottom = decoders[0]
-    with torch.no_grad():
-        start = torch.from_numpy(shares / shares.sum(1, keepdims=True))
-        if isinstance(bottom, Pixels):  # one bias for all pixels
-            channels = bottom.channels
-            start = start.reshape(-1, channels, space.symbols).mean(0)
-            _set_biases(bottom.last, leaf.initial_parameters(start))
-        else:
-            output = [layer for layer in bottom.modules() if isinstance(layer, nn.Linear)][-1]
-            _set_biases(output, leaf.initial_parameters(start))
+    if not next(decoders[0].parameters()).is_meta:
+        _start_at(decoders[0], leaf, space, frequencies)
     model = VAE(space, leaf, shapes, encoders, decoders, config, classifier)
     if config.strides:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
+
+
+def _start_at(bottom: nn.Module, leaf: Any, space: Space, frequencies: np.ndarray | None) -> None:
+    """Let the decoder of the data begin at the frequencies (D, symbols); None for all symbols alike."""
+    shares = np.full((space.dims, space.symbols), 1.0) if frequencies is None else np.asarray(frequencies, np.float64)
+    with torch.no_grad():
+        start = torch.from_numpy(shares / shares.sum(1, keepdims=True))
+        if isinstance(bottom, Pixels):  # one bias for all pixels
+            start = start.reshape(-1, bottom.channels, space.symbols).mean(0)
+            _set_biases(bottom.last, leaf.initial_parameters(start))
+        else:
+            output = [layer for layer in bottom.modules() if isinstance(layer, nn.Linear)][-1]
+            _set_biases(output, leaf.initial_parameters(start))
 
 
 def _set_biases(layer: Any, values: Tensor) -> None:

@@ -107,6 +107,8 @@ class MaskedLinear(nn.Module):
         # Output rows start .. stop read all of the inputs 0 .. full and some of full .. end.
         self.rows: list[tuple[int, int, int, int]] = []
         self._mask = self._masked = torch.empty(0)
+        if self.weight.is_meta:  # of a model that only says how large it is
+            return
         ordered = bool((self.in_degrees.diff() >= 0).all() and (self.out_degrees.diff() >= 0).all())
         if not ordered or self.weight.numel() < SMALL:
             return
@@ -118,6 +120,8 @@ class MaskedLinear(nn.Module):
 
     def reset_parameters(self, gain: float = 1.0, generator: torch.Generator | None = None) -> None:
         """Normal weights of variance gain^2 / (inputs seen), output by output; biases zero."""
+        if self.weight.is_meta:
+            return
         with torch.no_grad():
             mask = self.mask
             scale = gain / mask.sum(1, keepdim=True).clamp_min(1).sqrt()
@@ -251,7 +255,8 @@ class MaskedMLP(nn.Module):
         self.positions = len(output_degrees)
         self.parameters_each = parameters_each
         self.dropout = dropout
-        outputs = output_degrees.repeat_interleave(parameters_each)  # parameters of one position side by side
+        # Parameters of one position side by side.
+        outputs = torch.as_tensor(output_degrees, dtype=torch.int64).repeat_interleave(parameters_each)
         sizes = [len(degrees) for degrees in hidden_degrees]
         self.scale = InputScale(*scale) if scale is not None else None
         self.input = MaskedLinear(input_degrees, hidden_degrees[0])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from codelength.training.config import Recipe, TrainingConfig, load_recipe, reci
 from codelength.training.data import CALIBRATION_ITEMS, Split, load_split, stored_spec
 from codelength.training.loop import CHECKPOINT_FILE, FREE, train_model
 from codelength.training.progress import Teller
+from codelength.training.size import check_footprint, check_recipe, footprint
 
 RECIPE_FILE = "recipe.toml"
 MODEL_FILE = "model.pt"
@@ -101,22 +103,31 @@ def train(
     source = data if data is not None else _own_data(recipe, out, resume)
     tell = Teller(quiet)
     tell(f"{'going on with' if resume else 'training'} {_title(recipe, model)} on {_shown(source)} ...")
+    limit = max_memory if max_memory is not None or device == "cpu" else sys.maxsize  # a device has its own memory
     split = load_split(source, config, trust_download)
     if resume:
         _same_data(recipe, out, split, data is not None)
     tell(str(split))
     config = dataclasses.replace(config, binarize=split.binarize)
-    if isinstance(model, nn.Module):
-        module = model
+    if recipe is None:
+        module: Any = model
     else:
-        assert recipe is not None
         stored = recipe.data if resume and recipe.data_sha256 else stored_spec(source)
         recipe = dataclasses.replace(recipe, training=config, data=stored, data_sha256=split.sha256)
+        tell(
+            str(check_recipe(recipe, f"{_title(recipe, model)} on {split.name}", split.space, len(split.items), limit))
+        )
         module = FAMILIES[recipe.model].build(recipe.section, split.space, _frequencies(split))
     if start is not None and not resume:
         _begin_with(module, Path(start))
     _check(module, split)
-    symbols = module.space.symbols  # type: ignore[union-attr]
+    symbols = module.space.symbols
+    if recipe is None:
+        space = Space(split.space.shape, symbols)
+        size = footprint(module, space, config, len(split.items), int(getattr(module, "labels", 0)))
+        tell(str(size))
+        what = f"a {type(model).__name__} on {split.name}"
+        check_footprint(size, what, limit, lambda _: "make the networks or training.batch smaller, or give more memory")
     labelled = bool(getattr(module, "labels", 0))
     figures: dict[str, Any] = {
         "model": name,
