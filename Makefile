@@ -5,14 +5,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --no-compile $(EXTRA_PIP) -c constraints.txt
+LIGHT ?= .venv-light
 OUT ?= out/demo
 
-.PHONY: demo test check tests machines tables clean
+.PHONY: demo test check tests light machines tables clean
 
 demo: $(VENV)/.demo
 	$(BIN)/codelength demo --out $(OUT) --json $(OUT)/demo.json
 
-test: check tests
+test: check light tests
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -21,6 +22,10 @@ check: $(VENV)/.dev
 
 tests: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# The plain install, without the extras, tested in an environment that has nothing but it and pytest.
+light: $(LIGHT)/.light
+	env -u PYTHONPATH $(LIGHT)/bin/python -m pytest --confcutdir=tests/light -p no:cacheprovider tests/light
 
 # The tests again under the instructions and matrix products of other processors, one and two threads; takes
 # about an hour. A part of them: make machines TESTS=tests/models
@@ -44,5 +49,12 @@ $(VENV)/.dev: $(VENV)/.demo
 	$(PIP) -e '.[dev]'
 	touch $@
 
+# Without an index this ends after two tries of ten seconds, in a sentence.
+$(LIGHT)/.light: pyproject.toml constraints.txt
+	test -x $(LIGHT)/bin/python || $(PYTHON) -m venv $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet --no-compile --retries 1 --timeout 10 $(EXTRA_PIP) -c constraints.txt -e . pytest || \
+		{ echo "the light install needs a package index or a cache of pip, once; name another with EXTRA_PIP" >&2; exit 1; }
+	touch $@
+
 clean:
-	rm -rf $(VENV) out .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(LIGHT) out .pytest_cache .ruff_cache .mypy_cache .hypothesis
