@@ -76,7 +76,7 @@ def main(folder: Path, steps: int) -> None:
     print("float ", cl.evaluate(model, test))
     print("frozen", cl.evaluate(frozen, test))
 
-    figures = cl.compress(test, folder / "digits.clen", folder / "own.clm")
+    figures = cl.compress(test, folder / "digits.clen", folder / "own.clm", force=True)
     back = cl.decompress(folder / "digits.clen")
     assert np.array_equal(back, test.items)
     print(

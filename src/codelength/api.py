@@ -28,7 +28,7 @@ from codelength.data import DataSet, datasets, load_data
 from codelength.data.arrays import from_array
 from codelength.data.seeded import choose
 from codelength.errors import NotFrozen, NotRepresentable, UsageError, needing_torch
-from codelength.files import check_destination, write_atomically
+from codelength.files import check_destination, exists_already, write_atomically
 from codelength.laws.completion import complete
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
@@ -97,6 +97,7 @@ def compress(
     block: int | None = None,
     embed_model: bool = True,
     verify: bool = True,
+    force: bool = False,
     max_memory: int | None = None,
     layout: str | None = None,
     trust_download: bool = False,
@@ -106,14 +107,14 @@ def compress(
 
     block: items of a block at most; None for 1,024, or more where many latents make it dear to start one.
     embed_model: False names the model by its SHA-256 instead, which serves readers that have it. verify: decode
-    everything before the file gets its name. max_memory: bytes that decoding may need.
+    everything before the file gets its name. force: replace an archive that is there already; any other file is left
+    alone all the same. max_memory: bytes that decoding may need.
     layout: axes of an array, where the guess would be wrong.
 
     What the model cannot represent is kept by general codecs inside the archive. The same data, model and options
-    give the same bytes. An archive that is there already is replaced, any other file is left alone. Raises UsageError,
-    DataError, ArchiveError.
+    give the same bytes. Raises UsageError, DataError, ArchiveError.
     """
-    _protect(Path(archive), data)
+    check_target(archive, data, force=force)
     frozen = _frozen(model)
     opened = open_source(_in_memory(data), layout=layout, trust_download=trust_download)
     figures = write_archive(
@@ -124,6 +125,7 @@ def compress(
         embed=embed_model,
         model_name=packaged_name(frozen, model),
         verify=verify,
+        replace_file=force,
         max_memory=max_memory,
         data_sha256=opened.sha256,
         progress=progress,
@@ -136,17 +138,21 @@ def compress(
     return {**figures.to_json(), "notes": notes, **about("compress")}
 
 
-def _protect(archive: Path, data: Any) -> None:
-    """Raise UsageError where writing the archive would replace a file that is no archive, or a part of the data."""
-    check_destination(archive)
+def check_target(archive: str | os.PathLike[str], data: Any, *, force: bool) -> None:
+    """Raise UsageError where writing the archive would replace a file that it must not, or be a part of the data."""
+    path = Path(archive)
+    check_destination(path)
     if isinstance(data, str | os.PathLike) and os.path.exists(data):
-        source, target = os.path.realpath(data), os.path.realpath(archive)
+        source, target = os.path.realpath(data), os.path.realpath(path)
         if target == source or target.startswith(source + os.sep):
-            raise UsageError(f"expected an archive outside of the data {data}, got {archive}; choose another place")
-    if archive.is_file():
-        with archive.open("rb") as file:
-            if file.read(len(ARCHIVE_MAGIC)) != ARCHIVE_MAGIC:
-                raise UsageError(f"{archive} is there already and is no archive; choose another name or move it away")
+            raise UsageError(f"expected an archive outside of the data {data}, got {path}; choose another place")
+    if path.is_file():
+        with path.open("rb") as file:
+            begin = file.read(len(ARCHIVE_MAGIC))
+        if begin and begin != ARCHIVE_MAGIC:
+            raise UsageError(f"{path} is there already and is no archive; choose another name or move it away")
+    if os.path.lexists(path) and not force:
+        raise exists_already(path)
 
 
 def decompress(

@@ -86,7 +86,7 @@ def demo(out: Path, *, say: Callable[[str], None] = print, quiet: bool = True, d
     say(f"the same in floating point: {float_nats:.4f} nats")
 
     archive = out / "digits.clen"
-    written = api.compress(data, archive, model)
+    written = api.compress(data, archive, model, force=True)
     say(f"\nThose items as a file, {archive}:\n{show_archive(written)}")
     round_trip, pixels = _prove(archive, test)
     say(

@@ -137,16 +137,20 @@ def check_destination(path: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
+def atomic_file(path: Path, *, replace: bool = True) -> Iterator[tuple[BinaryIO, Path]]:
     """A file open for writing and reading, with a temporary name beside ``path``.
 
     At the end of the block it is flushed to the disk and renamed; a link at ``path`` is replaced, not followed. If
     the block raises, an interrupt included, the temporary file is removed and ``path`` stays as it was. What writers
     of the same name have left behind when they were killed is removed first.
 
+    replace: whether a file that is at ``path`` by then is replaced; where not, UsageError is raised, however late that
+    file appeared.
+
     Raises UsageError as ``check_destination`` does, OSError.
     """
     check_destination(path)
+    rename = os.replace if replace else _rename_to_nothing
     _remove_left_overs(path)
     file, temporary = _temporary_beside(path)
     try:
@@ -156,14 +160,39 @@ def atomic_file(path: Path) -> Iterator[tuple[BinaryIO, Path]]:
             os.fsync(file.fileno())
             check_destination(path)
             if fcntl is not None:  # while it is still locked
-                os.replace(temporary, path)
+                rename(temporary, path)
         if fcntl is None:
-            os.replace(temporary, path)
+            rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
     _sync_folder(path.parent)
+
+
+def exists_already(path: str | os.PathLike[str]) -> UsageError:
+    """The refusal to overwrite a file, to be raised."""
+    return UsageError(
+        f"{show_path(path)} exists and is not overwritten; remove it, choose another name, or use --force (in Python "
+        f"force=True)"
+    )
+
+
+def _rename_to_nothing(temporary: Path, path: Path) -> None:
+    """Rename without replacing, and without a moment between looking and acting."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise exists_already(path) from None
+    except OSError:
+        # A file system without hard links: the name is taken first, by an empty file of our own.
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            raise exists_already(path) from None
+        os.replace(temporary, path)
+    else:
+        temporary.unlink()
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

@@ -227,7 +227,7 @@ def test_a_copy_in_another_process_refuses_another_file(
 ) -> None:
     with cl.open(pairs_archive) as items:
         copied = pickle.dumps(items)
-    cl.compress(pair_items[:10], pairs_archive, pairs)
+    cl.compress(pair_items[:10], pairs_archive, pairs, force=True)
     with pytest.raises(DataError, match="not the file that it was"):
         pickle.loads(copied)
 

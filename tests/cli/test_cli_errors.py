@@ -295,14 +295,63 @@ def test_an_interrupt_while_compressing(
     assert list(out.iterdir()) == []
 
 
-def test_compress_replaces_archives_and_nothing_else(
+def test_compress_replaces_archives_when_forced_and_nothing_else(
     pairs_file: Path, pair_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = pair_data.read_bytes()
     assert "outside of the data" in fails(capsys, 2, "compress", pair_data, pair_data, "--model", pairs_file)
     inside = pair_data.parent / "a.clen"
     assert "outside of the data" in fails(capsys, 2, "compress", pair_data.parent, inside, "--model", pairs_file)
+    (tmp_path / "below").mkdir()
     precious = tmp_path / "letter.txt"
     precious.write_text("dear all")
     assert "no archive" in fails(capsys, 2, "compress", pair_data, precious, "--model", pairs_file)
+    assert "no archive" in fails(capsys, 2, "compress", pair_data, precious, "--model", pairs_file, "--force")
+    assert "the folder" in fails(capsys, 2, "compress", pair_data, tmp_path / "below", "--model", pairs_file, "-f")
     assert (pair_data.read_bytes(), precious.read_text(), inside.exists()) == (before, "dear all", False)
+
+
+def test_an_archive_is_replaced_only_when_forced(
+    pairs_file: Path, pair_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "a.clen"
+    command = ["compress", str(pair_data), str(archive), "--model", str(pairs_file), "--quiet"]
+    assert main(command) == 0
+    before = archive.read_bytes()
+    assert "--force" in fails(capsys, 2, *command, "--block", "100")
+    assert archive.read_bytes() == before
+    assert main([*command, "--block", "100", "--force"]) == 0
+    assert archive.read_bytes() != before
+    (tmp_path / "link.clen").symlink_to(tmp_path / "nowhere.clen")
+    command[2] = str(tmp_path / "link.clen")
+    assert "--force" in fails(capsys, 2, *command)
+    assert not (tmp_path / "nowhere.clen").exists()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_while_the_output_is_made_is_kept(
+    links: bool, archive: Path, pairs_file: Path, pair_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EPERM, "no hard links here")
+
+    target = tmp_path / "late.npy"
+    sync = os.fsync
+
+    def appear(descriptor: int) -> None:
+        target.write_text("mine")
+        sync(descriptor)
+
+    if not links:
+        monkeypatch.setattr(files.os, "link", refuse)
+    monkeypatch.setattr(files.os, "fsync", appear)
+    before = sorted([*tmp_path.iterdir(), target])
+    assert "--force" in fails(capsys, 2, "compress", pair_data, target, "--model", pairs_file)
+    target.unlink()
+    assert "--force" in fails(capsys, 2, "decompress", archive, target)
+    assert target.read_text() == "mine" and sorted(tmp_path.iterdir()) == before
+    monkeypatch.setattr(files.os, "fsync", sync)
+    target.unlink()
+    assert main(["decompress", str(archive), str(target), "--quiet"]) == 0
+    assert target.read_bytes() == pair_data.read_bytes() and sorted(tmp_path.iterdir()) == before

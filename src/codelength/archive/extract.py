@@ -20,7 +20,7 @@ from codelength.archive import names as naming
 from codelength.archive.layout import NPY_MAGIC, ArrayInfo
 from codelength.archive.reader import OUTPUT_BYTES, OUTPUT_RATIO, Archive, Damage, Selection
 from codelength.errors import ArchiveError, CorruptBlock, TooLarge, UsageError
-from codelength.files import atomic_file, refusal
+from codelength.files import atomic_file, exists_already, refusal
 
 # Types of IDX files by dtype.
 _IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
@@ -88,13 +88,13 @@ def extract(
     try:
         if suffix in (".npy", ".npz"):
             _check_free(dest, force)
-            _ArrayJob(archive, selection, damaged, report).write(dest, suffix)
+            _ArrayJob(archive, selection, damaged, report, force).write(dest, suffix)
         elif archive.header.kind == "folder":
             if images is None:
                 raise UsageError("writing images needs something that makes image files; none was given")
             _extract_folder(archive, dest, selection, force, damaged, images, report)
         else:
-            _extract_array(archive, dest, _ArrayJob(archive, selection, damaged, report), force)
+            _extract_array(archive, dest, _ArrayJob(archive, selection, damaged, report, force))
     except OSError as error:
         raise ArchiveError(f"cannot write {dest}, and no half-written file was left: {refusal(error)}") from error
     return report
@@ -123,7 +123,7 @@ def _check_free(path: Path, force: bool) -> None:
     if path.is_dir() and not path.is_symlink():
         raise UsageError(f"expected a file name, got the folder {path}; name a file in it")
     if os.path.lexists(path) and not force:
-        raise UsageError(f"{path} exists and is not overwritten; remove it, choose another name, or use --force")
+        raise exists_already(path)
 
 
 def _make_folder(dest: Path) -> None:
@@ -168,7 +168,7 @@ def _extract_folder(
     def write(number: int, pieces: Iterator[bytes]) -> None:
         target = naming.make_parents(dest, placed[number])
         _check_free(target, force)
-        with atomic_file(target) as (file, _):
+        with atomic_file(target, replace=force) as (file, _):
             for piece in pieces:
                 file.write(piece)
         report.paths.append(target)
@@ -213,33 +213,36 @@ def _modes(archive: Archive, selection: Selection) -> dict[int, str]:
 # ---- arrays ------------------------------------------------------------------------------------------------
 
 
-def _extract_array(archive: Archive, dest: Path, job: _ArrayJob, force: bool) -> None:
+def _extract_array(archive: Archive, dest: Path, job: _ArrayJob) -> None:
     """Into a folder, under the name and in the form that the data came as."""
     kind = archive.header.kind
     form = ".npz" if kind == "npz" else "idx" if kind == "idx" and archive.header.arrays else ".npy"
     [name] = naming.place([archive.header.name or "array" + form.replace("idx", ".idx")], naming.exact)
     if form != "idx" and not name.lower().endswith(form):
         name += form
-    _check_free(dest / name, force)
+    _check_free(dest / name, job.force)
     _make_folder(dest)
     target = naming.make_parents(dest, name)
-    _check_free(target, force)
+    _check_free(target, job.force)
     job.write(target, form)
 
 
 class _ArrayJob:
     """Writes items as one array file, a block at a time."""
 
-    def __init__(self, archive: Archive, selection: Selection, damaged: list[Damage] | None, report: Report) -> None:
+    def __init__(
+        self, archive: Archive, selection: Selection, damaged: list[Damage] | None, report: Report, force: bool
+    ) -> None:
         self.archive = archive
         self.selection = selection
         self.damaged = damaged
         self.report = report
+        self.force = force
 
     def write(self, path: Path, form: str) -> None:
         archive = self.archive
         if form == ".npy" and not archive.header.arrays and archive.header.kind in ("array", "idx"):
-            with atomic_file(path) as (file, _):
+            with atomic_file(path, replace=self.force) as (file, _):
                 for piece in archive.read_file(0):
                     file.write(piece)
             self.report.files += 1
@@ -247,7 +250,7 @@ class _ArrayJob:
             self._write_npz(path)
         else:
             info = self._joined()
-            with atomic_file(path) as (file, _):
+            with atomic_file(path, replace=self.force) as (file, _):
                 self._write_array(file, info, idx=form == "idx")
         self.report.paths.append(path)
 
@@ -322,7 +325,7 @@ class _ArrayJob:
         else:
             info = self._joined()
             parts = [(info.name or "arr_0", info, start)]
-        with atomic_file(path) as (file, _), zipfile.ZipFile(file, "w") as bundle:
+        with atomic_file(path, replace=self.force) as (file, _), zipfile.ZipFile(file, "w") as bundle:
             for name, info_or_entry, first in parts:
                 naming.safe_name(name.removesuffix("/"))
                 pieces = archive.read_file(info_or_entry) if isinstance(info_or_entry, int) else iter([NPY_MAGIC])

@@ -59,18 +59,20 @@ def write_archive(
     embed: bool = True,
     model_name: str = "",
     verify: bool = True,
+    replace_file: bool = True,
     max_memory: int | None = None,
     data_sha256: str | None = None,
     progress: Callable[[int], None] | None = None,
     model_loader: ModelLoader = load_model,
 ) -> Figures:
-    """Compress ``source`` with ``model`` into a new archive at ``path``, replacing a file of that name.
+    """Compress ``source`` with ``model`` into a new archive at ``path``.
 
     block_items, block_bytes: what a block holds at most (one item at least). Items where None: 1,024, or more where
     the model has so many latents that starting a block of them would cost more than 0.4%.
     embed: put the model into the file; otherwise it is named by its SHA-256 and ``model_name``. A model that turns out
     to code no item is left out in any case, and no reader asks for it.
     verify: decode every block, and read the file back, before it gets its name.
+    replace_file: whether a file of that name is replaced; where not, UsageError is raised, even if it appears late.
     max_memory: bytes that decoding may need; blocks are made smaller to stay under it, and where the model needs more
     for one item alone, nothing is written. Where None, blocks are made for 256 MiB, and a large item may need more.
     data_sha256: 64 hexadecimal digits to record for the data; computed from it where None.
@@ -89,7 +91,7 @@ def write_archive(
     if path.is_dir():
         raise ArchiveError(f"expected a file name for the archive, got the folder {path}; name a file in it")
     try:
-        with atomic_file(path) as (file, temporary):
+        with atomic_file(path, replace=replace_file) as (file, temporary):
             writer = _Writer(
                 file, source, model, block_items=block_items, block_bytes=block_bytes, max_memory=max_memory
             )

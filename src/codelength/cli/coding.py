@@ -39,6 +39,7 @@ def compress(
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Do not decode everything before the file gets its name.")
     ] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Replace an archive that exists.")] = False,
     layout: options.Layout = None,
     trust_download: options.Trust = False,
     json: options.Json = None,
@@ -64,6 +65,7 @@ def compress(
             block=block,
             embed_model=not no_embed_model,
             verify=not no_verify,
+            force=force,
             max_memory=limit,
             layout=layout,
             trust_download=trust_download,
