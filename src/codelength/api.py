@@ -169,7 +169,8 @@ def decompress(
 ) -> Any:
     """What an archive holds: in memory without ``dest``, else written there.
 
-    dest: a name that ends in ``.npy`` or ``.npz`` takes an array, any other is a folder.
+    dest: a name that ends in ``.npy`` or ``.npz`` takes an array, one of an image file a single item, any other is a
+    folder.
     range, names: only the items ``range[0] <= number < range[1]``, or the files whose names match a pattern.
     force: replace files that exist. keep_going: leave out what is damaged, and report it.
     max_output, max_memory: bytes that may be written, and held. model: for archives that only name theirs.
@@ -243,11 +244,12 @@ def verify(
 ) -> dict[str, Any]:
     """Decode everything, compare all checksums, and the data if it is given; returns the figures of ``inspect``.
 
-    Raises ArchiveError where the file is damaged, DataError where it holds other data.
+    Raises ArchiveError where the file is damaged, whose ``damaged`` lists every block and entry that cannot be given
+    back; DataError where it holds other data.
     """
     source = None if data is None else open_source(_in_memory(data), layout=layout).source
     with open_archive(archive, model, max_memory=max_memory) as opened:
-        return {**opened.verify(source).to_json(), **about("verify")}
+        return {**opened.verify(source).to_json(), **about("verify"), "sound": True, "damaged": []}
 
 
 def open_archive(

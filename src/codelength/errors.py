@@ -31,7 +31,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codelength.archive.damage import Damage
 
 
 class CodelengthError(Exception):
@@ -141,7 +144,9 @@ class CheckpointError(CodelengthError):
 
 
 class ArchiveError(CodelengthError):
-    pass
+    """damaged: what exactly cannot be given back (``codelength.archive.damage.Damage``), where that was found out."""
+
+    damaged: Sequence[Damage] = ()
 
 
 class NotAnArchive(ArchiveError):
@@ -161,7 +166,9 @@ class CorruptHeader(ArchiveError):
 
 
 class CorruptBlock(ArchiveError):
-    pass
+    """block: its number; -1 where several are."""
+
+    block: int = -1
 
 
 class WrongModel(ArchiveError):

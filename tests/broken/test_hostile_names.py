@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import resource
 import unicodedata
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,12 +15,13 @@ from fake_model import UniformModel, loader
 from forge import Parts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_sources import RawImages, mixed_files, mixed_source
+from make_sources import File, RawImages, mixed_files, mixed_source
 
 from codelength.archive import names as naming
 from codelength.archive.reader import Archive
 from codelength.archive.sources import ArraySource, FolderSource
 from codelength.archive.writer import write_archive
+from codelength.data.images import look, scan
 from codelength.errors import ArchiveError, CodelengthError, CorruptBlock, DataError, UnsafeName, UsageError
 from codelength.laws.space import Space
 
@@ -43,20 +46,36 @@ def unpack(path, dest, **options):
 
 
 REFUSED = [
-    "../x.png", "a/../../x.png", "/etc/x.png", "\\x.png", "C:x.png", "c:/x.png", "..", ".", "a//x.png", "a/",
-    "a/./x.png", "", "x" * 300 + ".png", "/".join(["abcdefgh"] * 600) + ".png", ".. /x.png",
+    "../x.png", "a/../../x.png", "/etc/x.png", "..", ".", "a//x.png", "a/", "a/./x.png", "",
+    "/".join(["abcdefgh"] * 600) + ".png",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_names_that_are_refused(tmp_path, name):
+def test_names_that_are_refused_stop_no_others(tmp_path, name):
     (tmp_path / "work").mkdir()
-    before = sorted(tmp_path.rglob("*"))
     path = forged(tmp_path, "good.png", name)
-    with pytest.raises(UnsafeName) as info:
-        unpack(path, tmp_path / "work" / "out")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    out = tmp_path / "work" / "out"
+    with pytest.raises(UnsafeName, match=r"1 entries \(1\) were left out") as info:
+        unpack(path, out)
     assert "\n" not in str(info.value) and len(str(info.value)) < 400
-    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "archive", tmp_path / "honest"])
+    assert [d.entries for d in info.value.damaged] == [(1,)]
+    assert os.listdir(out) == ["good.png"]
+    report = unpack(path, out, force=True, keep_going=True)
+    assert report.items == 1 and [d.entries for d in report.damaged] == [(1,)]
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.parent != out} == before
+    with Archive.open(path, model_loader=loader) as archive, pytest.raises(UnsafeName) as info:
+        archive.verify()
+    assert [d.entries for d in info.value.damaged] == [(1,)]
+
+
+@pytest.mark.parametrize("name", [name for name in REFUSED if name])
+def test_names_that_are_refused_never_enter_an_archive(name):
+    with pytest.raises(DataError, match=r"got '.*; rename"):
+        FolderSource([File("good.txt", is_image=False), File(name, is_image=False)])
+    with pytest.raises(DataError, match="'a\\.txt' twice"):
+        FolderSource([File("a.txt", is_image=False), File("a.txt", is_image=False)])
 
 
 @pytest.mark.parametrize(
@@ -66,57 +85,191 @@ def test_names_that_are_refused(tmp_path, name):
         ("a\x1b[31m.png", False, "a%1B[31m.png"),
         ("a\x7f\u0085.png", False, "a%7F%C2%85.png"),
         ("\u202egnp.exe.png", False, "%E2%80%AEgnp.exe.png"),
-        ("a\\b.png", False, "a%5Cb.png"),
+        ("a\\b.png", False, "a\\b.png"),
+        ("a\\b.png", True, "a%5Cb.png"),
         ("b\udcff.png", False, "b%FF.png"),
-        ("con.png", False, "%63on.png"),
-        ("d/NUL", False, "d/%4EUL"),
-        ("COM1 .txt.png", False, "%43OM1 .txt.png"),
-        ("console.png", False, "console.png"),
+        ("con.png", False, "con.png"),
+        ("con.png", True, "%63on.png"),
+        ("d/NUL", True, "d/%4EUL"),
+        ("COM1 .txt.png", True, "%43OM1 .txt.png"),
+        ("console.png", True, "console.png"),
+        ("C:x", False, "C:x"),
+        ("e:dir/f", True, "e%3Adir/f"),
+        ("...", False, "..."),
+        ("...", True, "..%2E"),
+        ("\\x.png", False, "\\x.png"),
+        (".. ", True, "..%20"),
         ("12:30?.png", False, "12:30?.png"),
         ("12:30?.png", True, "12%3A30%3F.png"),
         ("a. /b", True, "a.%20/b"),
         ("ü/日本.png", True, "ü/日本.png"),
+        # What only looks like an escaped name is left alone, unless it is one.
+        ("50%20off.png", False, "50%20off.png"),
+        ("caf%C3%A9 100%25.png", False, "caf%C3%A9 100%25.png"),
+        ("a%0Ab.png", False, "a%250Ab.png"),
+        ("a%250Ab.png", False, "a%25250Ab.png"),
+        ("50%20\n", False, "50%2520%0A"),
     ],
 )
 def test_names_that_are_escaped(name, windows, expected):
     assert naming.safe_name(name, windows=windows) == expected
+    assert naming.original_name(expected, windows=windows) == name
+
+
+NAMES = st.text(st.sampled_from("./\\:aC\0\n \ud800\udc80é*%25D") | st.characters(), max_size=12)
+PARTS = st.binary(min_size=1, max_size=12) | st.lists(
+    st.sampled_from(
+        [b"%", b"0A", b"25", b"%0A", b"%25", b"\n", b"\xff", b"\xc3", b"\xa9", b"a", b".", b" ", b"%C3", b"con"]
+    ),
+    min_size=1, max_size=9,
+).map(b"".join)  # fmt: skip
+LINUX = PARTS.map(lambda data: data.replace(b"\0", b"0").replace(b"/", b"\\").decode("utf-8", "surrogateescape"))
+LINUX = LINUX.filter(lambda part: part not in (".", ".."))
 
 
 @settings(max_examples=300, deadline=None)
-@given(
-    name=st.text(st.sampled_from("./\\:aC\0\n \ud800\udc80é*%") | st.characters(), max_size=12), windows=st.booleans()
-)
+@given(name=NAMES, windows=st.booleans())
 def test_no_name_leaves_its_folder(name, windows):
     try:
         safe = naming.safe_name(name, windows=windows)
     except UnsafeName as error:
         assert str(error).isprintable()
         return
-    assert safe.isprintable() or not any(c in safe for c in "\0\n\r\x1b\\")
+    assert safe.isprintable() or not any(c in safe for c in "\0\n\r\x1b")
+    assert not (windows and "\\" in safe)
     assert not os.path.isabs(safe)
     normal = os.path.normpath(os.path.join("/somewhere/dest", safe))
     assert normal.startswith("/somewhere/dest/")
     safe.encode("utf-8")
-    assert naming.safe_name(safe, windows=windows) == safe
+
+
+@settings(max_examples=1000, deadline=None)
+@given(left=LINUX, right=LINUX, windows=st.booleans())
+def test_escaping_can_be_undone_and_never_makes_two_names_one(left, right, windows):
+    safe = naming.safe_name(left, windows=windows)
+    assert naming.original_name(safe, windows=windows) == left
+    assert left == right or safe != naming.safe_name(right, windows=windows)
+    # An escaped name is a name like any other, and does not collide either.
+    assert safe == left or naming.safe_name(safe, windows=windows) != safe
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    name=NAMES.filter(lambda name: not any("\ud800" <= c <= "\udfff" and not "\udc80" <= c <= "\udcff" for c in name))
+)
+def test_members_of_an_npz_lead_nowhere_and_are_escaped_reversibly(name):
+    name = name.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    safe = naming.safe_member(name + ".npy", windows=False)
+    assert not safe.startswith("/") and "\n" not in safe and "\0" not in safe
+    assert not {"", ".", ".."} & set(safe.split("/"))
+    assert naming.original_member(safe, windows=False) == name + ".npy"
+
+
+def test_parts_that_are_too_long_once_escaped_are_cut_short():
+    names = ["\udc81" * 200 + ".png", "\udc81" * 199 + "\udc82.png", "é" * 200 + ".png", "x" * 255]
+    placed = naming.place(names, naming.Rules(windows=False))
+    assert len(set(placed)) == 4 and placed[3] == names[3]
+    assert all(len(part.encode()) <= 255 for path in placed for part in path.split("/"))
+    assert all(path.endswith(".png") and "%~" in path for path in placed[:3])
+    again = naming.place([*names, *names], naming.Rules(windows=False))
+    assert again[:4] == placed and len(set(again)) == 8 and all(len(path.encode()) <= 255 for path in again)
+
+
+def fold(name):
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def test_collisions_get_numbers_in_their_order():
-    def fold(name):
-        return unicodedata.normalize("NFC", name).casefold()
+    names = ["a.png", "A.png", "e\u0301", "\u00e9", "A%~1.png", "b/x", "B/x"]
+    folding, telling = naming.Rules(fold, windows=False), naming.Rules(naming.exact, windows=False)
+    # Names that need nothing else come first.
+    assert naming.place(names, folding) == ["a.png", "A%~2.png", "e\u0301", "\u00e9%~1", "A%~1.png", "b/x", "B/x%~1"]
+    assert naming.place(names, telling) == names
+    assert naming.place(["a", "b", "a"], telling) == ["a", "b", "a%~1"]
+    assert naming.place(["a/b", "a"], telling) == ["a/b", "a%~1"]
+    assert naming.place(["x.jpg", "x.jpg.png"], telling, ["x.jpg.png"] * 2) == ["x.jpg%~1.png", "x.jpg.png"]
+    assert naming.place(["../a", "b"], telling, ["../a.png", "b.png"]) == [None, "b.png"]
 
-    names = ["a.png", "A.png", "e\u0301", "\u00e9", "A%1.png", "b/x", "B/x"]
-    assert naming.place(names, fold) == ["a.png", "A%1.png", "e\u0301", "\u00e9%1", "A%1%1.png", "b/x", "B/x%1"]
-    assert naming.place(names, naming.exact) == names
-    with pytest.raises(UnsafeName, match="twice"):
-        naming.place(["a", "b", "a"], naming.exact)
-    with pytest.raises(UnsafeName, match="both"):
-        naming.place(["a/b", "a"], naming.exact)
+
+@pytest.mark.parametrize("names", [
+    ["".join(c) + ".png" for c in itertools.product("aA", repeat=13)],
+    ["x%~1.png", "X%~1.png"] + [f"x%~{n}.png" for n in range(8000)] + ["X.png"] * 1000,
+    ["a/" * 1000 + "".join(c) for c in itertools.product("aA", repeat=4)],
+])  # fmt: skip
+def test_names_that_collide_cost_a_step_each(names):
+    """Quadratic, the first would ask for thirty million keys."""
+    asked = 0
+
+    def key(part):
+        nonlocal asked
+        asked += 1
+        return part.casefold()
+
+    placed = naming.place(names, naming.Rules(key, windows=False))
+    assert len({path.casefold() for path in placed}) == len(names)
+    assert asked <= 3 * sum(name.count("/") + 1 for name in names)
 
 
 def test_escaped_names_are_reported(tmp_path):
     report = unpack(forged(tmp_path, "a\nb.png", "fine.png", "x.jpg"), tmp_path / "out")
-    assert report.renamed == {"a\nb.png": "a%0Ab.png", "x.jpg": "x.jpg.png"}
+    assert report.renamed == [("a\nb.png", "a%0Ab.png"), ("x.jpg", "x.jpg.png")]
     assert sorted(os.listdir(tmp_path / "out")) == ["a%0Ab.png", "fine.png", "x.jpg.png"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(parts=st.lists(st.lists(LINUX, min_size=1, max_size=3), min_size=1, max_size=12, unique_by=tuple))
+def test_a_folder_comes_back_under_its_own_names(tmp_path_factory, parts):
+    """Real files of every kind of name that Linux holds: what is not dangerous keeps its name, all keep their bytes."""
+    root = tmp_path_factory.mktemp("tree")
+    source = root / "in"
+    source.mkdir()
+    contents = {}
+    for number, path in enumerate(parts):
+        target = source.joinpath(*path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():
+                continue
+            target.write_bytes(b"%d" % number)
+        except (FileExistsError, NotADirectoryError):
+            continue  # a file where another needs a folder
+        contents["/".join(path)] = b"%d" % number
+    pack(root / "a", FolderSource([look(entry) for entry in scan(source)]))
+    unpack(root / "a", root / "out")
+    back = {p.relative_to(root / "out").as_posix(): p.read_bytes() for p in (root / "out").rglob("*") if p.is_file()}
+    assert {naming.original_name(path): data for path, data in back.items()} == contents
+    for name, data in contents.items():
+        if name.isprintable() and "%" not in name:
+            assert back[name] == data
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=st.lists(NAMES | st.sampled_from(REFUSED[:-1]) | LINUX, min_size=3, max_size=3))
+def test_hostile_names_write_nothing_outside_and_stop_nothing(tmp_path_factory, names):
+    root = tmp_path_factory.mktemp("hostile")
+    names = [
+        name.encode("utf-8", "surrogatepass").replace(b"\0", b"").decode("utf-8", "surrogateescape") for name in names
+    ]
+    path = forged(root, *names)
+    (root / "deep").mkdir()
+    out = root / "deep" / "out"
+    report = unpack(path, out, keep_going=True)
+    lost = {number for damage in report.damaged for number in damage.entries}
+    bad = {n for n, name in enumerate(names) if not name or {"", ".", ".."} & set(name.split("/"))}
+    assert lost == bad and report.items == 3 - len(bad)
+    written = {p for p in root.rglob("*") if not p.is_dir()} - {root / "honest", root / "archive"}
+    assert written == set(report.paths) and all(p.is_relative_to(out) for p in written) and len(written) == report.items
+
+
+def test_a_name_that_the_file_system_refuses_stops_no_others(tmp_path):
+    deep = "/".join(["y" * 200] * 18) + ".png"
+    path = forged(tmp_path, deep, "good.png")
+    out = tmp_path
+    while len(str(out)) < 700:
+        out = out / ("d" * 100)
+    report = unpack(path, out, keep_going=True)
+    assert [d.entries for d in report.damaged] == [(0,)] and "too long" in report.damaged[0].reason
+    assert (out / "good.png").is_file() and report.items == 1
 
 
 def test_links_are_never_written_through(tmp_path):
@@ -129,6 +282,7 @@ def test_links_are_never_written_through(tmp_path):
     with pytest.raises(UnsafeName, match="link"):
         unpack(path, tmp_path / "out", force=True)
     (tmp_path / "out" / "d").unlink()
+    (tmp_path / "out" / "y.png").unlink()
     (tmp_path / "out" / "y.png").symlink_to(outside / "y.png")
     with pytest.raises(UsageError, match="exists"):
         unpack(path, tmp_path / "out")
@@ -147,21 +301,67 @@ def test_existing_files_stay_unless_forced(tmp_path):
     assert os.listdir(out) == ["y.png"] and (out / "y.png").read_bytes() == b"mine"
     unpack(path, out, force=True)
     assert sorted(os.listdir(out)) == ["x.png", "y.png"] and (out / "y.png").read_bytes() != b"mine"
+    (tmp_path / "file").write_bytes(b"mine")
     with pytest.raises(UsageError, match="got a file"):
-        unpack(path, out / "y.png")
+        unpack(path, tmp_path / "file")
 
 
-def test_names_of_arrays_and_members_are_not_trusted_either(tmp_path):
-    data = np.zeros((3, 2, 2), np.uint8)
+def test_names_of_arrays_are_not_trusted_either(tmp_path):
+    data = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
     pack(tmp_path / "a", ArraySource(data))
-    pack(tmp_path / "b", ArraySource({"x": data, "y": np.arange(3)}))
-    Parts(tmp_path / "a").lie_about_header(name="../../x.npy").write(tmp_path / "c")
-    parts = Parts(tmp_path / "b")
-    parts.lie_about_header(members=("x", "../y")).write(tmp_path / "d")
-    for name in "cd":
-        with pytest.raises(UnsafeName):
-            unpack(tmp_path / name, tmp_path / "out")
-    assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.name not in "abcd"]
+    (tmp_path / "deep").mkdir()
+    for number, name in enumerate(["../../x.npy", "/x.npy", "..", "a\nb.npy", "C:x.npy", "é" * 127]):
+        Parts(tmp_path / "a").lie_about_header(name=name).write(tmp_path / "c")
+        out = tmp_path / "deep" / str(number)
+        report = unpack(tmp_path / "c", out)
+        [path] = report.paths
+        assert path.parent == out and np.array_equal(np.load(path), data)
+    assert os.listdir(tmp_path / "deep" / "0") == ["array.npy"] and os.listdir(tmp_path / "deep" / "4") == ["C:x.npy"]
+    assert os.listdir(tmp_path / "deep" / "3") == ["a%0Ab.npy"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "c", "deep"]
+
+
+def test_members_of_an_npz_come_back_whatever_they_are_called(tmp_path):
+    names = ["x", "", "..", "../y", "/abs", "a//b", "a/", "e:dir/f", "...", "%2Fabs", "a\nb", "é", "x" * 200]
+    arrays = {
+        name: np.full((2, 3), number, np.uint8) if number % 2 else np.arange(number)
+        for number, name in enumerate(names)
+    }
+    pack(tmp_path / "a", ArraySource(arrays, name="b.npz"))
+    report = unpack(tmp_path / "a", tmp_path / "out")
+    with np.load(tmp_path / "out" / "b.npz") as back:
+        assert len(back.files) == len(names)
+        for safe in back.files:
+            assert np.array_equal(back[safe], arrays[naming.original_member(safe + ".npy").removesuffix(".npy")])
+    assert dict(report.renamed) == {
+        "../y.npy": "%2E./y.npy", "/abs.npy": "%2Fabs.npy", "%2Fabs.npy": "%252Fabs.npy",
+        "a//b.npy": "a/%2Fb.npy", "a\nb.npy": "a%0Ab.npy",
+    }  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "out" / "b.npz") as bundle:
+        bundle.extractall(tmp_path / "unpacked")
+    assert sorted(os.listdir(tmp_path)) == ["a", "out", "unpacked"]
+    with pytest.raises(DataError, match="1 to 65,000 bytes for a member"):
+        ArraySource({"x" * 65001: np.zeros(3)})
+
+
+def test_damage_in_a_kept_member_costs_that_member_only(tmp_path):
+    data = np.zeros((3, 2, 2), np.uint8)
+    pack(tmp_path / "a", ArraySource({"x": data, "y": np.arange(3.0), "z": np.arange(5)}))
+    parts = Parts(tmp_path / "a")
+    blocks = bytearray(parts.blocks)
+    blocks[-1] ^= 1
+    parts.blocks = bytes(blocks)
+    parts.write(tmp_path / "b")
+    with pytest.raises(CorruptBlock):
+        unpack(tmp_path / "b", tmp_path / "out.npz")
+    assert not (tmp_path / "out.npz").exists()
+    report = unpack(tmp_path / "b", tmp_path / "out.npz", keep_going=True)
+    lost = [number for damage in report.damaged for number in damage.entries]
+    with np.load(tmp_path / "out.npz") as back:
+        assert np.array_equal(back["x"], data) and set(back.files) == {"x"} | {
+            "yz"[n - 3] for n in (3, 4) if n not in lost
+        }
+    assert lost and report.damaged[0].block >= 0
 
 
 class Interrupting(FolderSource):

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from codelength.archive.codecs import NAMES, WEBP
+from codelength.archive.damage import Ranges, union
 from codelength.archive.layout import DATA_DIGEST_BYTES, ITEMS, METADATA, MODEL, Header, Stream
 from codelength.archive.wire import CHECK_BYTES, Cursor, packed, uint, uints
 from codelength.errors import UnknownFeature
@@ -130,6 +131,11 @@ class Directory:
         return self.items + self.kept
 
     @cached_property
+    def metadata_stream(self) -> int | None:
+        """Number of the stream of metadata, if there is one."""
+        return next((number for number, stream in enumerate(self.streams) if stream.type == METADATA), None)
+
+    @cached_property
     def blocks_of(self) -> dict[int, list[Block]]:
         """The blocks of each stream, in order."""
         blocks: dict[int, list[Block]] = {number: [] for number in range(len(self.streams))}
@@ -172,6 +178,19 @@ class Directory:
             return min(int(rank_starts[run]) + entry - int(entry_starts[run]), end)
 
         return rank_of(start), rank_of(stop)
+
+    def runs_of(self, stream: int, first: int, last: int) -> Ranges:
+        """The entries of the ranks ``first <= rank < last`` of a stream, as ranges (first, behind the last)."""
+        entry_starts, rank_starts = self._placements[stream]
+        ranges = []
+        rank = first
+        run = int(np.searchsorted(rank_starts, rank, side="right")) - 1
+        while rank < last:
+            end = min(int(rank_starts[run + 1]) if run + 1 < len(rank_starts) else last, last)
+            start = int(entry_starts[run]) + rank - int(rank_starts[run])
+            ranges.append((start, start + end - rank))
+            rank, run = end, run + 1
+        return union(ranges)
 
     def locate(self, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Streams and ranks (n,) of entry numbers (n,)."""
@@ -249,7 +268,7 @@ def _parse_blocks(cursor: Cursor, streams: Sequence[Stream], offset: int) -> tup
 
 
 def _parse_runs(cursor: Cursor, streams: Sequence[Stream], entries: int) -> Runs:
-    usable = _entry_streams(streams)
+    usable = dict.fromkeys(_entry_streams(streams))
     if len(usable) <= 1:
         if entries and not usable:
             raise cursor.fail("it has entries but nothing that holds them")
@@ -268,6 +287,9 @@ def _parse_runs(cursor: Cursor, streams: Sequence[Stream], entries: int) -> Runs
 
 def _parse_sizes(cursor: Cursor, streams: Sequence[Stream], runs: Runs, items: int) -> dict[int, list[int]]:
     sizes = {}
+    totals = [0] * len(streams)
+    for number, count in runs:
+        totals[number] += count
     for number, stream in enumerate(streams):
         if stream.holds_items:
             continue
@@ -275,7 +297,7 @@ def _parse_sizes(cursor: Cursor, streams: Sequence[Stream], runs: Runs, items: i
         values = []
         while part.left:
             values.append(part.uint(2**62))
-        expected = items if stream.type == METADATA else sum(count for entry, count in runs if entry == number)
+        expected = items if stream.type == METADATA else totals[number]
         if len(values) != expected:
             raise cursor.fail(f"it states {len(values)} sizes for {expected} files")
         sizes[number] = values

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import math
 import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -17,13 +18,26 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from codelength.archive import names as naming
+from codelength.archive.damage import Damage, how_many, lost, merge, show_ranges
 from codelength.archive.layout import NPY_MAGIC, ArrayInfo
-from codelength.archive.reader import OUTPUT_BYTES, OUTPUT_RATIO, Archive, Damage, Selection
-from codelength.errors import ArchiveError, CorruptBlock, TooLarge, UsageError
+from codelength.archive.reader import OUTPUT_BYTES, OUTPUT_RATIO, Archive, Selection
+from codelength.errors import (
+    ArchiveError,
+    CodelengthError,
+    CorruptBlock,
+    DataError,
+    TooLarge,
+    UnsafeName,
+    UsageError,
+)
 from codelength.files import atomic_file, exists_already, refusal
 
 # Types of IDX files by dtype.
 _IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
+# What a file system says to a name that it does not take.
+_NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
+# What is wrong with one item, and with no other.
+_OF_ONE_ITEM = (CorruptBlock, DataError, TooLarge)
 
 
 class ImageWriter(Protocol):
@@ -46,14 +60,26 @@ class Report:
 
     items, files: numbers of items and of kept files written.  paths: of the files made.
     renamed: names that were escaped or got an extension, with what became of them.
-    damaged: blocks that could not be decoded; their items are zeros in arrays and missing from folders.
+    damaged: what could not be given back, by blocks and names; such items are zeros in arrays and missing from folders.
+    notes: what else should be known of the files, in sentences.
     """
 
     items: int = 0
     files: int = 0
     paths: list[Path] = field(default_factory=list)
-    renamed: dict[str, str] = field(default_factory=dict)
+    renamed: list[tuple[str, str]] = field(default_factory=list)
     damaged: list[Damage] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """names: of all entries of a folder; empty for arrays."""
+        return {
+            "items": self.items,
+            "files": self.files,
+            "renamed": [list(pair) for pair in self.renamed],
+            "damaged": [damage.to_json(names) for damage in self.damaged],
+            "notes": self.notes,
+        }
 
 
 def extract(
@@ -66,7 +92,8 @@ def extract(
     max_output: int | None = None,
     images: ImageWriter | None = None,
 ) -> Report:
-    """Write the selected entries to ``dest``: an array if it ends in ``.npy`` or ``.npz``, else a folder.
+    """Write the selected entries to ``dest``: an array if it ends in ``.npy`` or ``.npz``, one image if it ends like
+    an image file and is no folder yet, else a folder.
 
     In a folder, what was an array, an ``.npz`` or an IDX file comes back under its name, and images under
     theirs.
@@ -77,27 +104,78 @@ def extract(
         ``OUTPUT_BYTES``, whichever is more.
     images: makes image files; needed for archives of folders unless the destination is an array.
 
-    Everything is checked before the first byte is written. No file appears half-written, and none is written
-    through a link. Raises TooLarge, UnsafeName, UsageError (a file exists), CorruptBlock, ArchiveError
-    (disk full).
+    Size, names and what is there already are checked before the first byte is written. No file appears half-written,
+    and none is written through a link. An entry whose name cannot be written is left out; when all others are
+    written, this is raised as UnsafeName, or reported with ``keep_going``.
+
+    Raises TooLarge, UsageError (a file exists), CorruptBlock, UnsafeName, ArchiveError (disk full).
     """
-    report = Report()
-    damaged = report.damaged if keep_going else None
+    from codelength.archive.picture import extract_picture, is_picture
+
+    job = _Job(archive, selection, force, keep_going, Report())
     _check_size(archive, dest, selection, max_output)
     suffix = dest.suffix.lower()
     try:
         if suffix in (".npy", ".npz"):
             _check_free(dest, force)
-            _ArrayJob(archive, selection, damaged, report, force).write(dest, suffix)
+            _ArrayJob(job).write(dest, suffix)
+        elif is_picture(dest):
+            _check_free(dest, force)
+            extract_picture(job, dest, _needed(images))
         elif archive.header.kind == "folder":
-            if images is None:
-                raise UsageError("writing images needs something that makes image files; none was given")
-            _extract_folder(archive, dest, selection, force, damaged, images, report)
+            _extract_folder(job, dest, _needed(images))
         else:
-            _extract_array(archive, dest, _ArrayJob(archive, selection, damaged, report, force))
+            _extract_array(job, dest)
     except OSError as error:
         raise ArchiveError(f"cannot write {dest}, and no half-written file was left: {refusal(error)}") from error
-    return report
+    return job.finish()
+
+
+def _needed(images: ImageWriter | None) -> ImageWriter:
+    if images is None:
+        raise UsageError("writing images needs something that makes image files; none was given")
+    return images
+
+
+@dataclass
+class _Job:
+    """What is to be extracted, and what became of it."""
+
+    archive: Archive
+    selection: Selection
+    force: bool
+    keep_going: bool
+    report: Report
+    unnamed: list[Damage] = field(default_factory=list)  # left out for their names
+
+    @property
+    def damaged(self) -> list[Damage] | None:
+        return self.report.damaged if self.keep_going else None
+
+    def lose(self, number: int, error: CodelengthError) -> None:
+        """An entry cannot be decoded: note it, or raise."""
+        if not self.keep_going:
+            raise error
+        block = error.block if isinstance(error, CorruptBlock) else -1
+        self.report.damaged.append(Damage(block, ((number, number + 1),), str(error)))
+
+    def leave_out(self, start: int, stop: int, reason: str) -> None:
+        """Entries cannot be written under their name."""
+        self.unnamed.append(Damage(-1, ((start, stop),) if start < stop else (), reason))
+
+    def finish(self) -> Report:
+        unnamed = merge(self.unnamed)
+        self.report.damaged = merge([*self.report.damaged, *unnamed])
+        if unnamed and not self.keep_going:
+            gone = lost(unnamed)
+            numbers = f" ({show_ranges(gone)})" if gone else ""
+            error = UnsafeName(
+                f"{how_many(gone):,} entries{numbers} were left out, since they cannot be written under their names: "
+                f"{unnamed[0].reason}; all else is written"
+            )
+            error.damaged = unnamed
+            raise error
+        return self.report
 
 
 def _check_size(archive: Archive, dest: Path, selection: Selection, max_output: int | None) -> None:
@@ -120,9 +198,15 @@ def _check_size(archive: Archive, dest: Path, selection: Selection, max_output: 
 
 
 def _check_free(path: Path, force: bool) -> None:
-    if path.is_dir() and not path.is_symlink():
+    try:
+        is_folder, exists = path.is_dir() and not path.is_symlink(), os.path.lexists(path)
+    except OSError as error:
+        if error.errno in _NAME_ERRORS:
+            return  # nothing can be there, and writing will say why
+        raise
+    if is_folder:
         raise UsageError(f"expected a file name, got the folder {path}; name a file in it")
-    if os.path.lexists(path) and not force:
+    if exists and not force:
         raise exists_already(path)
 
 
@@ -135,30 +219,26 @@ def _make_folder(dest: Path) -> None:
 # ---- folders -----------------------------------------------------------------------------------------------
 
 
-def _extract_folder(
-    archive: Archive,
-    dest: Path,
-    selection: Selection,
-    force: bool,
-    damaged: list[Damage] | None,
-    images: ImageWriter,
-    report: Report,
-) -> None:
-    directory = archive.directory
+def _extract_folder(job: _Job, dest: Path, images: ImageWriter) -> None:
+    archive, selection, report = job.archive, job.selection, job.report
     existed = dest.exists()
     _make_folder(dest)
     try:
         names = archive.names
         numbers = range(selection.start, selection.stop) if selection.chosen is None else selection.chosen.tolist()
-        for number in numbers:
-            naming.safe_name(names[number])  # before an extension makes a harmless name of it
         modes = _modes(archive, selection)
-        wanted = [images.written_name(names[n], modes[n]) if n in modes else names[n] for n in numbers]
-        placed = dict(zip(numbers, naming.place(wanted, naming.file_system_key(dest))))
-        for number, path in placed.items():
+        wanted = {n: images.written_name(names[n], modes[n]) if n in modes else names[n] for n in numbers}
+        rules = naming.rules_of(dest)
+        paths = naming.place([names[n] for n in numbers], rules, list(wanted.values()))
+        placed: dict[int, str] = {}
+        for number, path in zip(numbers, paths):
+            if path is None:
+                job.leave_out(number, number + 1, _refusal(names[number], wanted[number], rules))
+                continue
+            placed[number] = path
             if path != names[number]:
-                report.renamed[names[number]] = path
-            _check_free(dest / path, force)
+                report.renamed.append((names[number], path))
+            _check_free(dest / naming.on_disk(path), job.force)
     except BaseException:
         if not existed:
             with contextlib.suppress(OSError):
@@ -166,36 +246,54 @@ def _extract_folder(
         raise
 
     def write(number: int, pieces: Iterator[bytes]) -> None:
-        target = naming.make_parents(dest, placed[number])
-        _check_free(target, force)
-        with atomic_file(target, replace=force) as (file, _):
-            for piece in pieces:
-                file.write(piece)
+        try:
+            target = naming.make_parents(dest, placed[number])
+            _check_free(target, job.force)
+            with atomic_file(target, replace=job.force) as (file, _):
+                for piece in pieces:
+                    file.write(piece)
+        except UnsafeName as error:
+            job.leave_out(number, number + 1, str(error))
+            return
+        except OSError as error:
+            if error.errno not in _NAME_ERRORS:
+                raise
+            why = error.strerror or str(error)
+            job.leave_out(number, number + 1, f"the system refused {naming.show(placed[number])} ({why})")
+            return
         report.paths.append(target)
-        if number < directory.items:
+        if number < archive.directory.items:
             report.items += 1
         else:
             report.files += 1
 
-    for items in archive.iter_blocks(selection, damaged=damaged):
+    for items in archive.iter_blocks(selection, damaged=job.damaged):
         for number, values in zip(items.entries.tolist(), items.values):
-            try:
-                metadata = archive.metadata(number)
-            except CorruptBlock as error:
-                if damaged is None:
-                    raise
-                damaged.append(Damage(-1, (number,), str(error)))
+            if number not in placed:
                 continue
-            write(number, iter([images.encode(values, items.mode, metadata, placed[number])]))
+            try:
+                data = images.encode(values, items.mode, archive.metadata(number), wanted[number])
+            except _OF_ONE_ITEM as error:
+                job.lose(number, error)
+                continue
+            write(number, iter([data]))
     for number in numbers:
-        if number in modes:
+        if number in modes or number not in placed:
             continue
         try:
             write(number, archive.read_file(number))
-        except CorruptBlock as error:
-            if damaged is None:
-                raise
-            damaged.append(Damage(-1, (number,), str(error)))
+        except _OF_ONE_ITEM as error:
+            job.lose(number, error)
+
+
+def _refusal(name: str, wanted: str, rules: naming.Rules) -> str:
+    """Why ``naming.place`` refused a name."""
+    try:
+        for text in (name, wanted):
+            naming.safe_name(text, windows=rules.windows)
+    except UnsafeName as error:
+        return str(error)
+    return f"expected another name, got {naming.show(name)}"
 
 
 def _modes(archive: Archive, selection: Selection) -> dict[int, str]:
@@ -213,38 +311,49 @@ def _modes(archive: Archive, selection: Selection) -> dict[int, str]:
 # ---- arrays ------------------------------------------------------------------------------------------------
 
 
-def _extract_array(archive: Archive, dest: Path, job: _ArrayJob) -> None:
+def _extract_array(job: _Job, dest: Path) -> None:
     """Into a folder, under the name and in the form that the data came as."""
-    kind = archive.header.kind
-    form = ".npz" if kind == "npz" else "idx" if kind == "idx" and archive.header.arrays else ".npy"
-    [name] = naming.place([archive.header.name or "array" + form.replace("idx", ".idx")], naming.exact)
-    if form != "idx" and not name.lower().endswith(form):
-        name += form
-    _check_free(dest / name, job.force)
+    header = job.archive.header
+    kind = header.kind
+    form = ".npz" if kind == "npz" else "idx" if kind == "idx" and header.arrays else ".npy"
+    usual = "array" + form.replace("idx", ".idx")
+
+    def with_form(name: str) -> str:
+        return name if form == "idx" or name.lower().endswith(form) else name + form
+
     _make_folder(dest)
+    rules = naming.rules_of(dest)
+    given = header.name or usual
+    [name] = naming.place([given], rules, [with_form(given)])
+    if name is None:  # the only file that there is, so it gets a name that says nothing
+        name = usual
+    if name != given:
+        job.report.renamed.append((given, name))
+    _check_free(dest / naming.on_disk(name), job.force)
     target = naming.make_parents(dest, name)
     _check_free(target, job.force)
-    job.write(target, form)
+    _ArrayJob(job).write(target, form)
 
 
 class _ArrayJob:
     """Writes items as one array file, a block at a time."""
 
-    def __init__(
-        self, archive: Archive, selection: Selection, damaged: list[Damage] | None, report: Report, force: bool
-    ) -> None:
-        self.archive = archive
-        self.selection = selection
-        self.damaged = damaged
-        self.report = report
-        self.force = force
+    def __init__(self, job: _Job) -> None:
+        self.job = job
+        self.archive = job.archive
+        self.selection = job.selection
+        self.report = job.report
 
     def write(self, path: Path, form: str) -> None:
         archive = self.archive
         if form == ".npy" and not archive.header.arrays and archive.header.kind in ("array", "idx"):
-            with atomic_file(path, replace=self.force) as (file, _):
-                for piece in archive.read_file(0):
-                    file.write(piece)
+            try:
+                with atomic_file(path, replace=self.job.force) as (file, _):
+                    for piece in archive.read_file(0):
+                        file.write(piece)
+            except CorruptBlock as error:
+                self.job.lose(0, error)
+                return
             self.report.files += 1
         elif form == ".npz":
             self._write_npz(path)
@@ -311,7 +420,7 @@ class _ArrayJob:
         order = "F" if info.fortran else "C"
         array = np.memmap(file, dtype, "r+", base, info.shape, order)  # type: ignore[call-overload]
         part = Selection(first, first + count, self.selection.chosen)
-        for items in self.archive.iter_blocks(part, damaged=self.damaged):
+        for items in self.archive.iter_blocks(part, damaged=self.job.damaged):
             array[items.entries - first] = items.values
         array.flush()
         file.seek(0, io.SEEK_END)
@@ -325,35 +434,54 @@ class _ArrayJob:
         else:
             info = self._joined()
             parts = [(info.name or "arr_0", info, start)]
-        with atomic_file(path, replace=self.force) as (file, _), zipfile.ZipFile(file, "w") as bundle:
+        with atomic_file(path, replace=self.job.force) as (file, _), zipfile.ZipFile(file, "w") as bundle:
+            taken: set[str] = set()
             for name, info_or_entry, first in parts:
-                naming.safe_name(name.removesuffix("/"))
-                pieces = archive.read_file(info_or_entry) if isinstance(info_or_entry, int) else iter([NPY_MAGIC])
-                beginning = next(pieces, b"")
-                # What is no array lies in the bundle under its name as it is.
-                suffix = ".npy" if beginning.startswith(NPY_MAGIC) else ""
-                member = zipfile.ZipInfo(name + suffix, (1980, 1, 1, 0, 0, 0))
-                if member.is_dir():
-                    bundle.writestr(member, b"")
-                    self.report.files += 1
-                    continue
-                with bundle.open(member, "w", force_zip64=True) as out:
-                    if isinstance(info_or_entry, int):
-                        self.report.files += 1
-                        out.write(beginning)
-                        for piece in pieces:
-                            out.write(piece)
-                    else:
-                        self._copy_array(path, info_or_entry, first, out)
+                # Through a scratch file: the members of a zip file can only be written from front to back, and one
+                # that turns out to be damaged cannot be taken back.
+                with tempfile.TemporaryFile(dir=path.parent) as scratch:
+                    if not self._write_member(scratch, info_or_entry, first):
+                        continue
+                    scratch.seek(0)
+                    # What is no array lies in the bundle under its name as it is.
+                    suffix = ".npy" if scratch.read(len(NPY_MAGIC)) == NPY_MAGIC else ""
+                    scratch.seek(0)
+                    try:
+                        safe = naming.safe_member(name + suffix)
+                        if safe in taken:
+                            raise UnsafeName(f"expected members of different names, got {naming.show(name)} twice")
+                    except UnsafeName as error:
+                        count = 1 if isinstance(info_or_entry, int) else info_or_entry.shape[0]
+                        number = info_or_entry if isinstance(info_or_entry, int) else first
+                        self.job.leave_out(number, number + count, str(error))
+                        if isinstance(info_or_entry, int):
+                            self.report.files -= 1
+                        else:
+                            self.report.items -= count
+                        continue
+                    taken.add(safe)
+                    if safe != name + suffix:
+                        self.report.renamed.append((name + suffix, safe))
+                    member = zipfile.ZipInfo(safe, (1980, 1, 1, 0, 0, 0))
+                    if member.is_dir():
+                        bundle.writestr(member, b"")
+                        continue
+                    with bundle.open(member, "w", force_zip64=True) as out:
+                        shutil.copyfileobj(scratch, out, 2**20)
 
-    def _copy_array(self, path: Path, info: ArrayInfo, start: int, out: IO[bytes]) -> None:
-        """Through a scratch file, because the members of a zip file can only be written from front to
-        back.
-        """
-        with tempfile.TemporaryFile(dir=path.parent) as scratch:
-            self._write_array(scratch, info, start=start)
-            scratch.seek(0)
-            shutil.copyfileobj(scratch, out, 2**20)
+    def _write_member(self, scratch: IO[bytes], info_or_entry: ArrayInfo | int, first: int) -> bool:
+        """The ``.npy`` file of a member; False where it is damaged and to be left out."""
+        if not isinstance(info_or_entry, int):
+            self._write_array(scratch, info_or_entry, start=first)
+            return True
+        try:
+            for piece in self.archive.read_file(info_or_entry):
+                scratch.write(piece)
+        except CorruptBlock as error:
+            self.job.lose(info_or_entry, error)
+            return False
+        self.report.files += 1
+        return True
 
 
 def _members(archive: Archive) -> Iterator[tuple[str, ArrayInfo | int, int]]:

@@ -130,7 +130,8 @@ class Header:
                 len(set(names)) == len(names) and set(names) <= set(self.members),
                 "its arrays are not members",
             )
-            _require(names == [name for name in self.members if name in set(names)], "its arrays are out of order")
+            known = set(names)
+            _require(names == [name for name in self.members if name in known], "its arrays are out of order")
         else:
             _require(not self.members, "it names members outside an npz")
         _require(

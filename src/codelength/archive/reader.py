@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import fnmatch
 import hashlib
 import io
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import numpy as np
 
 from codelength.archive import codecs
+from codelength.archive import names as naming
+from codelength.archive.damage import Damage, Ranges, how_many, lost, ranges_of, show_ranges, union
 from codelength.archive.directory import Block, Directory
 from codelength.archive.figures import Figures
 from codelength.archive.fitting import to_items
@@ -50,6 +53,7 @@ from codelength.errors import (
     TooLarge,
     Truncated,
     UnknownFeature,
+    UnsafeName,
     UsageError,
     WrongModel,
 )
@@ -66,17 +70,6 @@ MEMORY = 2**30
 # that is more: a kilobyte can rightly hold a billion certain pixels, but rarely does.
 OUTPUT_RATIO = 1000
 OUTPUT_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A block that could not be decoded. entries: of the items or files that are lost with it, as far as
-    asked for.
-    """
-
-    block: int
-    entries: tuple[int, ...]
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -314,9 +307,11 @@ class Archive:
             raise self._corrupt(block, f"it needs {need} bytes of memory, more than the header states")
 
     def _corrupt(self, block: Block, reason: str) -> CorruptBlock:
-        return CorruptBlock(
+        error = CorruptBlock(
             f"block {block.number} of this archive is corrupt: {reason}; get a fresh copy, or keep going without it"
         )
+        error.block = block.number
+        return error
 
     def select(self, range: tuple[int, int] | None = None, names: Sequence[str] | None = None) -> Selection:
         """The entries asked for: items ``range[0] <= number < range[1]``, or names matching a pattern, or
@@ -358,16 +353,16 @@ class Archive:
             stream = self.directory.streams[block.stream]
             if not stream.holds_items:
                 continue
-            entries = self._wanted(block, selection)
-            if entries is None:
-                continue
-            numbers, positions = entries
             try:
+                entries = self._wanted(block, selection)
+                if entries is None:
+                    continue
+                numbers, positions = entries
                 values = self.decode_block(block)
             except CorruptBlock as error:
                 if damaged is None:
                     raise
-                damaged.append(Damage(block.number, tuple(numbers.tolist()), str(error)))
+                damaged.append(Damage(block.number, self._lost_with(block, selection), str(error)))
                 continue
             if len(positions) != block.count:
                 values = values[positions]
@@ -390,32 +385,70 @@ class Archive:
             return None
         return numbers[positions], positions + (low - block.first)
 
+    def _lost_with(self, block: Block, selection: Selection | None = None) -> Ranges:
+        """The entries, of those asked for, that need a block; nothing of the size of their number is built."""
+        stream = self.directory.streams[block.stream]
+        first, last = block.first, block.first + block.count
+        if not stream.holds_items:  # ranks are bytes there
+            starts = self.file_starts(block.stream)
+            sizes = self.directory.sizes[block.stream]
+            low, high = max(bisect.bisect_right(starts, first) - 1, 0), bisect.bisect_left(starts, last)
+            ranks = ranges_of(rank for rank in range(low, high) if sizes[rank] and starts[rank] + sizes[rank] > first)
+        else:
+            ranks = ((first, last),)
+        ranges = ranks
+        if stream.type != METADATA:
+            ranges = union(pair for low, high in ranks for pair in self.directory.runs_of(block.stream, low, high))
+        if selection is None:
+            return ranges
+        ranges = union((max(start, selection.start), min(stop, selection.stop)) for start, stop in ranges)
+        if selection.chosen is None:
+            return ranges
+        chosen = selection.chosen
+        return ranges_of(
+            number
+            for start, stop in ranges
+            for number in chosen[np.searchsorted(chosen, start) : np.searchsorted(chosen, stop)].tolist()
+        )
+
+    def refused_names(self) -> list[Damage]:
+        """Entries whose names are never written, since they would lead out of their folder, say."""
+        found: list[Damage] = []
+        for number, name in enumerate(self.names):
+            try:
+                naming.safe_name(name, windows=False)
+            except UnsafeName as error:
+                found.append(Damage(-1, ((number, number + 1),), str(error)))
+        return found
+
     def file_size(self, entry: int) -> int | None:
         """Bytes of an entry that is kept as a whole file; None for others."""
-        for number, sizes in self.directory.sizes.items():
-            if self.directory.streams[number].type == FILES:
-                first, last = self.directory.ranks_in(number, entry, entry + 1)
-                if first < last:
-                    return sizes[first]
-        return None
+        if not 0 <= entry < self.directory.entries:
+            return None
+        number, rank = self._place(entry)
+        return self.directory.sizes[number][rank] if self.directory.streams[number].type == FILES else None
+
+    def _place(self, entry: int) -> tuple[int, int]:
+        """Stream and rank of an entry."""
+        streams, ranks = self.directory.locate(np.array([entry]))
+        return int(streams[0]), int(ranks[0])
 
     def read_file(self, entry: int) -> Iterator[bytes]:
         """The bytes of an entry that is kept as a whole file, in pieces; raises UsageError for others."""
-        for number, sizes in self.directory.sizes.items():
-            if self.directory.streams[number].type == FILES:
-                first, last = self.directory.ranks_in(number, entry, entry + 1)
-                if first < last:
-                    yield from self._joined(number, self.file_starts(number)[first], sizes[first])
-                    return
-        raise UsageError(f"expected an entry that is kept as a file, got number {entry}")
+        size = self.file_size(entry)
+        if size is None:
+            raise UsageError(f"expected an entry that is kept as a file, got number {entry}")
+        number, rank = self._place(entry)
+        yield from self._joined(number, self.file_starts(number)[rank], size)
 
     def metadata(self, item: int) -> bytes:
         """What the file of an item held beside its pixels; empty for most."""
-        for number, sizes in self.directory.sizes.items():
-            if self.directory.streams[number].type == METADATA and sizes[item]:
-                self.check_output(sizes[item], None)
-                return b"".join(self._joined(number, self.file_starts(number)[item], sizes[item]))
-        return b""
+        number = self.directory.metadata_stream
+        size = 0 if number is None else self.directory.sizes[number][item]
+        if number is None or not size:
+            return b""
+        self.check_output(size, None)
+        return b"".join(self._joined(number, self.file_starts(number)[item], size))
 
     def file_starts(self, stream: int) -> list[int]:
         """Where each entry of a stream of files begins, as bytes of the joined files."""
@@ -456,22 +489,22 @@ class Archive:
 
     def output_bytes(self, selection: Selection) -> int:
         """Bytes of the selected entries as they come back: values in their dtype, files as they are."""
+        directory = self.directory
+        if selection.chosen is not None:
+            return sum(
+                directory.streams[stream].item_bytes
+                if directory.streams[stream].holds_items
+                else directory.sizes[stream][rank]
+                for stream, rank in zip(*(part.tolist() for part in directory.locate(selection.chosen)))
+            )
         total = 0
-        for number, stream in enumerate(self.directory.streams):
+        for number, stream in enumerate(directory.streams):
             if stream.type == METADATA:
                 continue
-            if selection.chosen is None:
-                first, last = self.directory.ranks_in(number, selection.start, selection.stop)
-                ranks: Sequence[int] = range(first, last)
-            else:
-                ranks = []
-                for entry in selection.chosen.tolist():
-                    first, last = self.directory.ranks_in(number, entry, entry + 1)
-                    ranks += range(first, last)
-            if stream.holds_items:
-                total += len(ranks) * stream.item_bytes
-            elif len(ranks):
-                total += sum(self.directory.sizes[number][rank] for rank in ranks)
+            first, last = directory.ranks_in(number, selection.start, selection.stop)
+            total += (
+                (last - first) * stream.item_bytes if stream.holds_items else sum(directory.sizes[number][first:last])
+            )
         return total
 
     def check_output(self, size: int, max_output: int | None = None) -> None:
@@ -527,7 +560,7 @@ class Archive:
                 except CorruptBlock as error:
                     if damaged is None:
                         raise
-                    damaged.append(Damage(-1, (entry,), str(error)))
+                    damaged.append(Damage(error.block, ((entry, entry + 1),), str(error)))
         return [found.get(entry, b"") for entry in numbers]
 
     def _read_kept_array(self) -> np.ndarray:
@@ -554,16 +587,44 @@ class Archive:
     def verify(self, source: Source | None = None) -> Figures:
         """Decode everything, compare all checksums, and compare the data with ``source`` if one is given.
 
-        Raises CorruptBlock, ArchiveError, DataError (the data differ).
+        Raises CorruptBlock, or UnsafeName if only names are wrong, whose ``damaged`` names every block and entry that
+        cannot be given back; ArchiveError; DataError (the data differ).
         """
         from codelength.archive.verify import compare
 
+        damaged: list[Damage] = []
         for block in self.directory.blocks:
-            self.decode_block(block)
+            try:
+                self.decode_block(block)
+            except CorruptBlock as error:
+                damaged.append(Damage(block.number, self._lost_with(block), str(error)))
+        blocks = len(damaged)
+        damaged += self.refused_names()
+        if damaged:
+            raise self._damaged(damaged, blocks)
         self.check_file()
         if source is not None:
             compare(self, source)
         return self.inspect()
+
+    def _damaged(self, damaged: list[Damage], blocks: int) -> ArchiveError:
+        error: ArchiveError
+        if blocks:
+            gone = lost(damaged)
+            others = f", {len(damaged) - blocks:,} names are not safe to write" if len(damaged) > blocks else ""
+            error = CorruptBlock(
+                f"{blocks:,} of {len(self.directory.blocks):,} blocks are corrupt{others}, and {how_many(gone):,} of "
+                f"{self.directory.entries:,} entries are lost: {show_ranges(gone)}; "
+                f"the first is that {damaged[0].reason}"
+            )
+            error.block = damaged[0].block if len(damaged) == 1 else -1
+        else:
+            error = UnsafeName(
+                f"{len(damaged):,} of {self.directory.entries:,} names are not safe to write: {damaged[0].reason}; "
+                f"decompress leaves them out"
+            )
+        error.damaged = damaged
+        return error
 
     def extract(
         self,

@@ -14,9 +14,10 @@ from typing import Protocol
 
 import numpy as np
 
+from codelength.archive import names as naming
 from codelength.archive.fitting import join
 from codelength.archive.layout import MAX_AXES, MODES, ArrayInfo, is_item_dtype
-from codelength.errors import DataError, UsageError
+from codelength.errors import DataError, UnsafeName, UsageError
 
 PIECE = 2**22
 
@@ -120,12 +121,18 @@ class ArraySource:
                     f"expected numbers in {key or name or 'the array'}, got Python objects, which are not kept"
                 )
         self.members = tuple(members) if self.kind == "npz" else ()
-        coded = _coded_members(table) if coded is None else [key for key in table if key in set(coded)]
+        for key in self.members:
+            try:
+                naming.safe_member(key + ".npy")
+            except UnsafeName as error:
+                raise DataError(f"{error}; rename it") from None
+        listed = set(_coded_members(table) if coded is None else coded)
+        coded = [key for key in table if key in listed]
         self.arrays = tuple(
             ArrayInfo(key, table[key].dtype.str, table[key].shape, _is_fortran(table[key])) for key in coded
         )
         self._parts = [table[key] for key in coded]
-        self._kept = [member for key, member in members.items() if key not in set(coded)]
+        self._kept = [member for key, member in members.items() if key not in listed]
         self._starts = np.cumsum([0, *(len(part) for part in self._parts)])
 
     @property
@@ -248,13 +255,20 @@ class FolderSource:
         entries = list(entries)
         self.entries = [e for e in entries if e.is_image] + [e for e in entries if not e.is_image]
         self._items = sum(entry.is_image for entry in entries)
-        if len({entry.name for entry in entries}) != len(entries):
-            raise DataError("expected files of different names, got two of the same name")
+        seen: set[str] = set()
         for entry in self.entries:
-            if "\0" in entry.name or not entry.name:
-                raise DataError(f"expected a file name, got {entry.name!r}")
+            name = naming.show(entry.name)
+            if entry.name in seen:
+                raise DataError(f"expected files of different names, got {name} twice")
+            seen.add(entry.name)
+            try:
+                if "\0" in entry.name:
+                    raise UnsafeName(f"expected a file name, got {name}")
+                naming.safe_name(entry.name, windows=False)
+            except UnsafeName as error:
+                raise DataError(f"{error}; rename it or shorten its path") from None
             if entry.mode and (entry.mode not in MODES or not entry.is_image or not all(entry.shape)):
-                raise DataError(f"expected an image of a known mode in {entry.name}, got {entry.mode!r}, {entry.shape}")
+                raise DataError(f"expected an image of a known mode in {name}, got {entry.mode!r}, {entry.shape}")
 
     @property
     def items(self) -> int:
@@ -282,11 +296,14 @@ class FolderSource:
             pixels = entry.read_pixels()
             if pixels.shape != item_class.shape:
                 raise DataError(
-                    f"expected {entry.name} to have the shape {item_class.shape}, got {pixels.shape}; it changed"
+                    f"expected {naming.show(entry.name)} to have the shape {item_class.shape}, "
+                    f"got {pixels.shape}; it changed"
                 )
             items[position - start] = pixels
             if not np.array_equal(items[position - start], pixels):
-                raise DataError(f"expected {entry.name} to hold pixels of mode {item_class.mode}, got other values")
+                raise DataError(
+                    f"expected {naming.show(entry.name)} to hold pixels of mode {item_class.mode}, got other values"
+                )
         return items
 
     def read_again(self, entry: int) -> np.ndarray | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from codelength.archive.sources import encode_name
 from codelength.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def compare(archive: Archive, source: Source) -> None:
     if (header.kind, header.arrays, header.members) != (source.kind, source.arrays, source.members):
         raise _differ("it holds arrays of other names, shapes or types")
     names = source.names
-    if directory.items != source.items or (names is not None and archive.names != list(names)):
+    if directory.items != source.items or (
+        names is not None and list(archive.directory.names or ()) != list(map(encode_name, names))
+    ):
         raise _differ("it holds files of other names, or more or fewer of them")
     classes = {(c.mode, c.dtype.str, tuple(c.shape)): (c, np.asarray(c.entries)) for c in source.classes()}
     for items in archive.iter_blocks():

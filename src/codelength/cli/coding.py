@@ -79,11 +79,16 @@ def decompress(
     archive: options.ArchiveArgument,
     dest: Annotated[
         Path | None,
-        typer.Argument(metavar="DEST", help="A folder, or an array: NAME.npy or NAME.npz.", show_default=False),
+        typer.Argument(
+            metavar="DEST",
+            help="A folder, an array (NAME.npy, NAME.npz), or an image file for one item.",
+            show_default=False,
+        ),
     ] = None,
     out: options.Out = None,
     range_: Annotated[
-        str | None, typer.Option("--range", metavar="A:B", help="Only items A to B - 1, in their original order.")
+        str | None,
+        typer.Option("--range", metavar="A:B", help="Only items A to B - 1, in their original order; A alone for one."),
     ] = None,
     name: Annotated[
         list[str] | None, typer.Option("--name", metavar="PATTERN", help="Only files whose names match; repeatable.")
@@ -94,19 +99,23 @@ def decompress(
     ] = None,
     model: options.ModelOption = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")] = False,
+    json: options.Json = None,
     device: options.Device = "cpu",
     jobs: options.Jobs = None,
     max_memory: options.MaxMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write what an archive holds to an array or a folder.
+    """Write what an archive holds to an array or a folder, or one item to an image file.
 
-    With --keep-going, damaged items are zeros in arrays and missing from folders, and the exit status is 1.
+    With --keep-going, damaged items are zeros in arrays and missing from folders; they are listed, and the exit status
+    is 1.
     """
     options.prepare(device, jobs)
     memory, output = options.size(max_memory), options.size(max_output)
     dest = options.one_place(dest, out, "DEST")
     from codelength import api
+    from codelength.archive import damage
+    from codelength.archive.names import show
     from codelength.errors import CorruptBlock
     from codelength.resolve import ImageFiles
 
@@ -120,14 +129,24 @@ def decompress(
             max_output=output,
             images=ImageFiles(),
         )
+        names, entries = opened.names, opened.directory.entries
     parts = [f"{report.items:,} items"] + ([f"{report.files:,} other files"] if report.files else [])
-    say(f"wrote {' and '.join(parts)} to {dest}", quiet=quiet)
-    for old, new in report.renamed.items():
-        warn(f"{old!r} was written as {new!r}")
+    say(f"wrote {' and '.join(parts)} to {dest}", quiet=quiet or str(json) == "-")
+    for old, new in report.renamed:
+        warn(f"{show(old)} was written as {show(new)}")
+    for note in report.notes:
+        warn(note)
+    lines = list(damage.show_lines(report.damaged, names))
+    for line in lines[: damage.SHOWN]:
+        warn(f"not given back: {line}")
+    if len(lines) > damage.SHOWN:
+        warn(f"not given back: what is lost for {len(lines) - damage.SHOWN:,} more reasons; --json lists all of it")
+    write_json(json, {**report.to_json(names), **api.about("decompress")})
     if report.damaged:
-        lost = sum(len(damage.entries) for damage in report.damaged)
+        gone = damage.lost(report.damaged)
         raise CorruptBlock(
-            f"{len(report.damaged)} damaged parts were left out, and {lost:,} items with them; all else is written"
+            f"{damage.how_many(gone):,} of {entries:,} entries could not be given back ({damage.show_ranges(gone)}); "
+            f"all else that was asked for is written"
         )
 
 
@@ -162,6 +181,8 @@ def inspect(
 
 def _listing(opened: Archive) -> str:
     """One line per entry: number, how it is kept, type, shape or bytes, name."""
+    from codelength.archive.names import printable
+
     kinds = ("model", "general codec", "file", "")
     names = opened.names
     rows = []
@@ -171,7 +192,8 @@ def _listing(opened: Archive) -> str:
         for k in range(entry, entry + count):
             size = opened.file_size(k) if not stream.holds_items else None
             shape = "x".join(map(str, stream.shape)) if size is None else f"{size} bytes"
-            rows.append([str(k), kinds[stream.type], stream.mode or stream.dtype, shape, names[k] if names else ""])
+            name = printable(names[k]) if names else ""
+            rows.append([str(k), kinds[stream.type], stream.mode or stream.dtype, shape, name])
         entry += count
     return table(["entry", "kept by", "type", "shape", "name"], rows)
 
@@ -181,16 +203,33 @@ def verify(
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="The data to compare with.")] = None,
     model: options.ModelOption = None,
     layout: options.Layout = None,
+    json: options.Json = None,
     device: options.Device = "cpu",
     jobs: options.Jobs = None,
     max_memory: options.MaxMemory = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Decode everything and compare all checksums, and the data where it is given."""
+    """Decode everything and compare all checksums, and the data where it is given.
+
+    Every damaged block is named, with the items that are lost with it.
+    """
     options.prepare(device, jobs)
     limit = options.size(max_memory)
     from codelength import api
+    from codelength.archive import damage
+    from codelength.errors import ArchiveError
 
-    figures = api.verify(archive, data, model=model, layout=layout, max_memory=limit)
+    try:
+        figures = api.verify(archive, data, model=model, layout=layout, max_memory=limit)
+    except ArchiveError as error:
+        if error.damaged:
+            with api.open_archive(archive, model, max_memory=limit) as opened:
+                names = opened.names
+                figures = {**opened.inspect().to_json(), **api.about("verify"), "sound": False}
+            for line in damage.show_lines(error.damaged if len(error.damaged) > 1 or names else (), names):
+                warn(line)
+            write_json(json, {**figures, "damaged": [found.to_json(names) for found in error.damaged]})
+        raise
     what = f"all {figures['items']:,} items decode" + ("" if data is None else f" to those of {data}")
-    say(f"{archive} is sound: {what}", quiet=quiet)
+    say(f"{archive} is sound: {what}", quiet=quiet or str(json) == "-")
+    write_json(json, figures)

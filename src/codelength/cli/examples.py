@@ -32,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "decompress": (
         "codelength decompress scans.clen scans-again/",
         "codelength decompress scans.clen some.npy --range 100:200",
+        "codelength decompress scans.clen one.png --range 5",
         "codelength decompress scans.clen -o scans-again/ --name 'plate-3/*.png' --force",
     ),
     "inspect": (
@@ -42,6 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "verify": (
         "codelength verify scans.clen",
         "codelength verify scans.clen scans/",
+        "codelength verify scans.clen --json -",
     ),
     "models": (
         "codelength models",

@@ -97,7 +97,7 @@ Seed = Annotated[
     typer.Option("--seed", metavar="N", parser=whole("--seed", 0, 2**63 - 1), help="Seed of whatever is random."),
 ]
 
-_RANGE = re.compile(r"(\d*):(\d*)")
+_RANGE = re.compile(r"(\d{1,18})|(\d{0,18}):(\d{0,18})", re.ASCII)
 
 
 def one_place(argument: Path | None, option: Path | None, name: str) -> Path:
@@ -116,13 +116,22 @@ def size(text: str | None) -> int | None:
 
 
 def item_range(text: str | None, count: int) -> tuple[int, int] | None:
-    """``A:B`` of ``count`` items, either end left out for the first and the last; None stays None."""
+    """``A:B`` of ``count`` items, either end left out for the first and the last, or ``A`` alone; None stays None."""
     if text is None:
         return None
     match = _RANGE.fullmatch(text)
     if match is None:
-        raise UsageError(f"expected a range A:B of item numbers, such as 100:200, got {text!r}")
-    return int(match[1] or 0), int(match[2]) if match[2] else count
+        why = "; items are counted from 0, and not from the end" if "-" in text else ""
+        raise UsageError(f"expected an item number or a range A:B of them, such as 100:200, got {text[:40]!r}{why}")
+    if match[1] is not None:
+        start, stop = int(match[1]), int(match[1]) + 1
+        if start >= count:
+            raise UsageError(f"expected an item number below {count:,}, got {start}")
+        return start, stop
+    start, stop = int(match[2] or 0), int(match[3]) if match[3] else count
+    if start > stop:
+        raise UsageError(f"expected a range A:B that begins before it ends, got {text!r}, of {count:,} items")
+    return start, stop
 
 
 def prepare(device: str, jobs: int | None) -> None:

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from codelength.cli import run
+from codelength.cli.streams import printable
 
 
 def say(text: str = "", *, quiet: bool = False) -> None:
     """A line of the command's answer."""
     if not quiet:
-        print(text)
+        print(printable(text))
 
 
 def warn(text: str) -> None:
     """Something the user should know, beside the answer; also when quiet."""
-    print(f"codelength: {text}", file=sys.stderr)
+    print(f"codelength: {printable(text)}", file=sys.stderr)
 
 
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from codelength.cli.streams import printable, tolerate_all_characters
 from codelength.cli.usage import explain_usage
 from codelength.errors import CodelengthError
 from codelength.files import refusal, show_path
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log_to_stderr()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command_line = shlex.join(["codelength", *arguments])
+    tolerate_all_characters()
     try:
         from codelength.cli.app import app
 
@@ -156,4 +158,4 @@ def _system(error: OSError) -> str:
 
 def _say(sentence: str) -> None:
     with contextlib.suppress(OSError):
-        print(f"codelength: {sentence}", file=sys.stderr, flush=True)
+        print(f"codelength: {printable(sentence)}", file=sys.stderr, flush=True)

@@ -293,6 +293,7 @@ def from_members(
     if main.ndim == 0:
         raise DataError(f"expected an array with items along its first axis in {name}, got a single number")
     chosen = [key for key, array in arrays.items() if _alike(array, main)]
+    members_chosen = set(chosen)
     joined = arrays[chosen[0]] if len(chosen) == 1 else np.concatenate([arrays[key] for key in chosen])
     axes = layout or guess_layout(joined.shape)
     if axes not in LAYOUTS:
@@ -309,7 +310,7 @@ def from_members(
         space=None if count is None else Space(items.shape[1:], count),
         name=name,
         origin=Origin(kind, members=members, order=tuple(arrays), layout=axes, gzip=gzipped),
-        extras={key: array for key, array in arrays.items() if key not in chosen},
+        extras={key: array for key, array in arrays.items() if key not in members_chosen},
     )
 
 
