@@ -359,7 +359,7 @@ class _ArrayJob:
             self._write_npz(path)
         else:
             info = self._joined()
-            with atomic_file(path, replace=self.force) as (file, _):
+            with atomic_file(path, replace=self.job.force) as (file, _):
                 self._write_array(file, info, idx=form == "idx")
         self.report.paths.append(path)
 
