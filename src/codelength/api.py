@@ -19,6 +19,7 @@ import numpy as np
 
 import codelength
 from codelength.archive.extract import Report
+from codelength.archive.figures import Figures
 from codelength.archive.layout import MAGIC as ARCHIVE_MAGIC
 from codelength.archive.opened import CACHE_BYTES, ArchiveItems
 from codelength.archive.reader import MEMORY as READER_MEMORY
@@ -135,7 +136,18 @@ def compress(
     bits = figures.code_length_bits - 1  # it has been rounded up
     worse = bits > dims * math.log2(frozen.space.symbols)
     notes = [worse_than_uniform(bits / dims, frozen.space.symbols)] if dims and worse else []
-    return {**figures.to_json(), "notes": notes, **about("compress")}
+    if figures.archive_bytes > opened.size:
+        notes.append(_larger(figures, opened.size))
+    source = {"source_bytes": opened.size, "kept_files": opened.kept, "verified": verify}
+    return {**figures.to_json(), **source, "notes": notes, **about("compress")}
+
+
+def _larger(figures: Figures, size: int) -> str:
+    """What to do about an archive that is larger than its data."""
+    text = f"the archive takes {figures.archive_bytes:,} bytes, more than the {size:,} of the data"
+    if figures.payload_bytes < size:
+        return f"{text}, since the model takes {figures.model_bytes:,}; --no-embed-model leaves it out"
+    return f"{text}; another model may suit it, or it is compressed already"
 
 
 def check_target(archive: str | os.PathLike[str], data: Any, *, force: bool) -> None:

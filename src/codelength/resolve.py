@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codelength.archive.layout import MODES
 from codelength.archive.sources import ArraySource, FolderSource, Source
 from codelength.data.arrays import arrays_of, guess_layout, read_arrays
 from codelength.data.dataset import DataSet, items_sha256
@@ -115,10 +118,16 @@ def packaged_name(model: FrozenModel, spec: Any = None) -> str:
 
 @dataclass(frozen=True)
 class Opened:
-    """Data that is to become an archive. sha256: of its items, as evaluations give it, where it can be had."""
+    """Data that is to become an archive. sha256: of its items, as evaluations give it, where it can be had.
+
+    size: bytes of the files or arrays that it came as. kept: reasons why images are kept as files, with how many there
+    are of each, the most frequent first.
+    """
 
     source: Source
     sha256: str | None
+    size: int
+    kept: dict[str, int] = field(default_factory=dict)
 
 
 def open_source(
@@ -154,23 +163,26 @@ def _from_path(path: Path, layout: str | None) -> Opened:
         files = look_all(path) if path.is_dir() else [_look_at(path)]
         if not files:
             raise DataError(f"expected files in the folder {path}, got none")
-        return Opened(FolderSource(files), None)
+        reasons = Counter(file.reason for file in files if file.is_image and not file.mode)
+        sizes = (os.stat(file.path).st_size if file.stamp is None else file.stamp.size for file in files)
+        return Opened(FolderSource(files), None, sum(sizes), dict(reasons.most_common()))
     kind, arrays = read_arrays(path)
     if kind != "npz":
-        return _from_array(arrays[""], kind, path.name, layout)
+        return replace(_from_array(arrays[""], kind, path.name, layout), size=path.stat().st_size)
     numbers = [member for member in arrays.values() if isinstance(member, np.ndarray)]
     main = max(numbers, key=lambda array: array.nbytes, default=np.zeros(0))
-    return Opened(ArraySource(arrays, kind=kind, name=path.name, axes=_axes(layout, main.ndim)), None)
+    source = ArraySource(arrays, kind=kind, name=path.name, axes=_axes(layout, main.ndim))
+    return Opened(source, None, path.stat().st_size)
 
 
 def _from_array(array: np.ndarray, kind: str, name: str, layout: str | None) -> Opened:
     axes = _axes(layout, array.ndim)
     source = ArraySource(array, kind=kind, name=name, axes=axes)
     if array.ndim < 2 or array.dtype.kind not in "biu":
-        return Opened(source, None)
+        return Opened(source, None, array.nbytes)
     guess = _AXES[layout or guess_layout(array.shape)]
     items = array if guess is None else array.transpose(0, *(axis + 1 for axis in guess))
-    return Opened(source, items_sha256(items))
+    return Opened(source, items_sha256(items), array.nbytes)
 
 
 def _axes(layout: str | None, rank: int) -> tuple[int, ...] | None:
@@ -196,16 +208,19 @@ def _look_at(path: Path) -> ImageFile:
 def _from_data_set(data: DataSet) -> Opened:
     origin = data.origin
     if origin.files:
-        return Opened(FolderSource([_MemoryImage.of(data, position) for position in range(len(data))]), None)
+        images = [_MemoryImage.of(data, position) for position in range(len(data))]
+        size = sum(math.prod(image.shape) * np.dtype(MODES[image.mode][0]).itemsize for image in images)
+        return Opened(FolderSource(images), None, size)
     arrays = arrays_of(data)
+    size = sum(array.nbytes for array in arrays.values())
     axes = _AXES[origin.layout]
     if origin.kind == "npz":
         coded = [member.name for member in origin.members]
         name = _file_name(data.name, ".npz")
-        return Opened(ArraySource(arrays, kind="npz", name=name, axes=axes, coded=coded), data.sha256)
+        return Opened(ArraySource(arrays, kind="npz", name=name, axes=axes, coded=coded), data.sha256, size)
     (array,) = arrays.values()
     source = ArraySource(array, kind="array", name=_file_name(data.name, ".npy"), axes=axes)
-    return Opened(source, data.sha256)
+    return Opened(source, data.sha256, size)
 
 
 def _file_name(name: str, suffix: str) -> str:

@@ -99,7 +99,7 @@ def test_compress_inspect_verify_decompress(
     archive = tmp_path / "pairs.clen"
     run("compress", pair_data, archive, "--model", pairs_file, "--json", tmp_path / "c.json", "--block", 100)
     figures = read(tmp_path / "c.json")
-    assert set(figures) == ARCHIVE_KEYS | COMMON_KEYS | {"notes"}
+    assert set(figures) == ARCHIVE_KEYS | COMMON_KEYS | {"notes", "source_bytes", "kept_files", "verified"}
     assert figures["archive_bytes"] == archive.stat().st_size == figures["model_bytes"] + figures["payload_bytes"]
     assert (figures["items"], figures["dims"], figures["blocks"]) == (300, 300 * 64, 3)
     assert figures["bits_per_dim"] == pytest.approx(8 * figures["payload_bytes"] / figures["dims"])

@@ -58,6 +58,7 @@ from codelength.errors import (
     WrongModel,
 )
 from codelength.files import open_regular
+from codelength.progress import shown, task
 
 if TYPE_CHECKING:
     from codelength.archive.extract import ImageWriter, Report
@@ -349,6 +350,12 @@ class Archive:
         raises.
         """
         selection = selection or self.select()
+        with task("decoding", min(selection.count, self.items)) as advance:
+            for items in self._iter_blocks(selection, damaged):
+                yield items
+                advance(len(items.entries))
+
+    def _iter_blocks(self, selection: Selection, damaged: list[Damage] | None) -> Iterator[Items]:
         for block in self.directory.blocks:
             stream = self.directory.streams[block.stream]
             if not stream.holds_items:
@@ -593,7 +600,7 @@ class Archive:
         from codelength.archive.verify import compare
 
         damaged: list[Damage] = []
-        for block in self.directory.blocks:
+        for block in shown(self.directory.blocks, "verifying", "blocks"):
             try:
                 self.decode_block(block)
             except CorruptBlock as error:

@@ -36,6 +36,7 @@ from codelength.archive.sources import ItemClass, Source, encode_name
 from codelength.archive.wire import check_of, uint
 from codelength.errors import ArchiveError, CorruptBlock, NotRepresentable, UsageError
 from codelength.files import atomic_file, refusal
+from codelength.progress import task
 
 BLOCK_ITEMS = 1024
 BLOCK_BYTES = 4 * 2**20
@@ -304,14 +305,18 @@ class _Writer:
         self.blocks = [replace(block, offset=block.offset - shift) for block in self.blocks]
 
     def write_items(self) -> None:
-        for plan in self.plans:
-            self._write_class(plan)
+        total = sum(len(plan.item_class.entries) for plan in self.plans)
+        what = "compressing and verifying" if self.verify_blocks else "compressing"
+        with task(what, total) as advance:
+            for plan in self.plans:
+                self._write_class(plan, advance)
 
     def write_files(self) -> None:
         if self.whole_files:
             stream = self._open_stream(Stream(FILES))
             self.owner[self.whole_files] = stream
-            self._write_bytes(stream, (self._file(entry) for entry in self.whole_files))
+            with task("keeping files", len(self.whole_files), "files") as advance:
+                self._write_bytes(stream, (self._file(entry) for entry in self.whole_files), advance)
         if self.source.has_metadata:
             stream = self._open_stream(Stream(METADATA))
             self._write_bytes(stream, ([self.source.metadata(entry)] for entry in range(self.source.items)))
@@ -347,7 +352,7 @@ class _Writer:
 
     # Items.
 
-    def _write_class(self, plan: _Plan) -> None:
+    def _write_class(self, plan: _Plan, advance: Callable[[int], None]) -> None:
         item_class = plan.item_class
         # Items that are seen to be beyond the model at once, and those that it refuses later.
         plain = _Pending(plan.plain_items, self._plain_writer(item_class))
@@ -372,6 +377,7 @@ class _Writer:
                     coded.add(entries[good], values[good])
                     plain.add(entries[~good], values[~good])
             self.progress(len(entries))
+            advance(len(entries))
         if coded is not None:
             coded.finish()
         plain.finish()
@@ -479,7 +485,9 @@ class _Writer:
             self.data_digest.add_file(entry, piece)
             yield piece
 
-    def _write_bytes(self, stream: int, files: Iterable[Iterable[bytes]]) -> None:
+    def _write_bytes(
+        self, stream: int, files: Iterable[Iterable[bytes]], advance: Callable[[int], None] = lambda count: None
+    ) -> None:
         """Join files end to end and cut the result into blocks."""
         buffer = bytearray()
 
@@ -497,6 +505,7 @@ class _Writer:
                 while len(buffer) >= self.block_bytes:
                     write(self.block_bytes)
             self.sizes[stream].append(size)
+            advance(1)
         if buffer:
             write(len(buffer))
 

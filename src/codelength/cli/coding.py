@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codelength.cli import options
-from codelength.cli.output import progress, say, warn, write_json
-from codelength.report.text import show_archive, table
+from codelength.cli.output import say, warn, write_json
+from codelength.report.text import show_archive, show_compression, table
 
 if TYPE_CHECKING:
     from codelength.archive.reader import Archive
@@ -57,21 +57,19 @@ def compress(
     archive = options.one_place(archive, out, "ARCHIVE")
     from codelength import api
 
-    with progress("compressing", None, quiet=quiet) as advance:
-        figures = api.compress(
-            data,
-            archive,
-            model,
-            block=block,
-            embed_model=not no_embed_model,
-            verify=not no_verify,
-            force=force,
-            max_memory=limit,
-            layout=layout,
-            trust_download=trust_download,
-            progress=advance,
-        )
-    say(f"wrote {archive}\n{show_archive(figures)}", quiet=quiet or str(json) == "-")
+    figures = api.compress(
+        data,
+        archive,
+        model,
+        block=block,
+        embed_model=not no_embed_model,
+        verify=not no_verify,
+        force=force,
+        max_memory=limit,
+        layout=layout,
+        trust_download=trust_download,
+    )
+    say(f"{show_compression(figures)}\nwrote {archive}\n{show_archive(figures)}", quiet=quiet or str(json) == "-")
     write_json(json, figures)
 
 

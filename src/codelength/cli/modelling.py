@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codelength.cli import options
-from codelength.cli.output import progress, say, warn, write_json
+from codelength.cli.output import say, warn, write_json
 from codelength.cli.run import INTERRUPTED
 from codelength.errors import CodelengthError, UsageError
 from codelength.machine import check_memory_limit, limit_memory
+from codelength.progress import task
 from codelength.report.text import show_comparison, show_estimate
 from codelength.sizes import show_size
 
@@ -148,7 +149,7 @@ def evaluate(
                     f"evaluating one item needs about {need:,} bytes, more than the {memory:,} of --max-memory; "
                     "give more"
                 )
-        with progress("evaluating", total, quiet=quiet) as advance:
+        with task("evaluating", total) as advance:
             return frozen, api.evaluate(
                 name if arithmetic == "float" else frozen,
                 loaded,
@@ -249,7 +250,8 @@ def sample(
         return
     if inpaint is not None and mask is not None:
         image, keep = api.inpainting_inputs(frozen, inpaint, mask)
-        items = api.inpaint(frozen, image, keep, count=count, seed=seed, draws=draws)
+        with task("completing", None):
+            items = api.inpaint(frozen, image, keep, count=count, seed=seed, draws=draws)
     else:
         size = options.image_shape(shape, frozen.space)
         need = frozen.memory_bytes(count, size)
@@ -258,7 +260,8 @@ def sample(
                 f"drawing {count} items needs about {need:,} bytes, more than the {memory:,} of --max-memory; "
                 f"draw fewer or give more"
             )
-        items = frozen.sample(count, seed=seed, shape=size)
+        with task(f"drawing {count:,} items", None):
+            items = frozen.sample(count, seed=seed, shape=size)
     api.save_items(items, frozen.space, out)
     say(f"wrote {count} items to {out}", quiet=quiet)
 

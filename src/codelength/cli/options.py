@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from codelength.cli.ticker import watcher
 from codelength.errors import UsageError
 from codelength.files import check_destination
 from codelength.machine import tell_notices, use_device, use_threads
+from codelength.progress import watch
 from codelength.sizes import parse_size
 
 if TYPE_CHECKING:
@@ -50,7 +52,8 @@ def real(option: str) -> Callable[[str], float]:
 
 
 def _hear_notices(quiet: bool) -> bool:
-    """Let the user know what the command waits for, unless it is to be quiet."""
+    """Let the user know what the command waits for, and how far it is, unless it is to be quiet."""
+    watch(watcher(quiet))
     tell_notices(None if quiet else lambda text: print(text, file=sys.stderr, flush=True))
     return quiet
 

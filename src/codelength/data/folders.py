@@ -17,6 +17,7 @@ from codelength.data.dataset import DataSet, Origin
 from codelength.data.images import MODES, Pixels, read_pixels, reduce, scan
 from codelength.errors import DataError
 from codelength.laws.space import Space
+from codelength.progress import shown
 
 WORDS = {"opaque": "opaque alpha left out", "grey": "equal colour channels as one"}
 
@@ -76,7 +77,7 @@ def from_images(files: list[tuple[str, Path]], name: str, *, kind: str = "folder
     """
     found: list[_Found] = []
     left_out: list[tuple[str, str]] = []
-    for relative, path in files:
+    for relative, path in shown(files, "reading", "files"):
         pixels = read_pixels(path)
         if isinstance(pixels, str):
             left_out.append((relative, pixels))

@@ -41,6 +41,7 @@ from codelength.data import bitmaps, containers, png, proof, tiff, webp
 from codelength.data.pixels import MODES, Pixels, Unsuitable
 from codelength.errors import DataError
 from codelength.files import is_left_over
+from codelength.progress import shown
 
 # Format of each extension that pixels can be written back to, and the modes it holds.
 FORMATS = {
@@ -439,7 +440,7 @@ def stated_shape(data: bytes) -> tuple[int, ...]:
 
 def look_all(folder: Path, *, jpeg: bool = False) -> list[ImageFile]:
     """Every file below a folder (``scan``), looked at."""
-    return [look(entry, jpeg=jpeg) for entry in scan(folder)]
+    return [look(entry, jpeg=jpeg) for entry in shown(scan(folder), "looking at files", "files")]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from codelength.sizes import show_size
+
+#: Reasons for files kept as they are that a summary names.
+REASONS = 3
 
 if TYPE_CHECKING:
     from codelength.likelihood.estimate import Comparison, Estimate
@@ -60,6 +64,29 @@ def show_comparison(other: str, gap: Comparison) -> str:
         f"{gap.wins:.1%} of the items"
     )
     return "\n".join([text, *(f"note: {note}" for note in gap.notes)])
+
+
+def show_compression(figures: dict[str, Any]) -> str:
+    """What somebody who compresses wants to know: before and after, how much, and whether it was verified."""
+    before, after = figures["source_bytes"], figures["archive_bytes"]
+    share = f" ({after / before:.0%})" if before else ""
+    verified = "all verified" if figures["verified"] else "not verified"
+    lines = [f"{_decimal(before)} -> {_decimal(after)}{share}, {figures['items']:,} items, {verified}"]
+    kept = figures["kept_files"]
+    if kept:
+        reasons = [f"{count:,}: {reason}" for reason, count in list(kept.items())[:REASONS]]
+        more = f"; and {len(kept) - REASONS} other reasons" if len(kept) > REASONS else ""
+        lines.append(f"{sum(kept.values()):,} of them are kept as files ({'; '.join(reasons)}{more})")
+    return "\n".join(lines)
+
+
+def _decimal(count: int) -> str:
+    """A number of bytes in the units that sizes of files are given in, with three digits."""
+    for unit, power in (("GB", 3), ("MB", 2), ("kB", 1)):
+        if count >= 1000**power:
+            value = count / 1000**power
+            return f"{value:.{max(0, 2 - int(math.log10(value)))}f} {unit}"
+    return f"{count} bytes"
 
 
 def show_archive(figures: dict[str, Any]) -> str:
