@@ -425,7 +425,8 @@ def _stop_on_signals(run: _Run) -> Iterator[None]:
     try:
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            # Who runs this under nohup does not want it to end with the terminal.
+            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) == signal.SIG_IGN):
                 before[number] = signal.signal(number, stop)
         yield
     finally:
