@@ -220,6 +220,7 @@ def test_a_signal_ends_a_command_and_leaves_nothing(
         "from codelength.cli import main\n"
         "from codelength.laws.frozen import FrozenModel\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # whoever runs the tests may have ignored it
         "encode = FrozenModel.encode_block\n"
         "def ended(self, items, **options):\n"
         f"    if any(n.startswith('.codelength-') for n in os.listdir({str(out)!r})):\n"

@@ -52,7 +52,7 @@ def compress(
 
     What the model cannot represent is kept by general codecs inside the archive.
     """
-    options.prepare(device, jobs)
+    options.prepare(device, jobs, quiet)
     limit = options.size(max_memory)
     archive = options.one_place(archive, out, "ARCHIVE")
     from codelength import api
@@ -108,7 +108,7 @@ def decompress(
     With --keep-going, damaged items are zeros in arrays and missing from folders; they are listed, and the exit status
     is 1.
     """
-    options.prepare(device, jobs)
+    options.prepare(device, jobs, quiet)
     memory, output = options.size(max_memory), options.size(max_output)
     dest = options.one_place(dest, out, "DEST")
     from codelength import api
@@ -158,7 +158,7 @@ def inspect(
     max_memory: options.MaxMemory = None,
 ) -> None:
     """Tell what an archive holds and what it costs, without decoding it."""
-    options.prepare(device, jobs)
+    options.prepare(device, jobs, quiet)
     limit = options.size(max_memory)
     from codelength import api
 
@@ -211,7 +211,7 @@ def verify(
 
     Every damaged block is named, with the items that are lost with it.
     """
-    options.prepare(device, jobs)
+    options.prepare(device, jobs, quiet)
     limit = options.size(max_memory)
     from codelength import api
     from codelength.archive import damage

@@ -15,7 +15,7 @@ def models(
     max_memory: options.MaxMemory = None,
 ) -> None:
     """List the packaged models; with --quiet their names only."""
-    options.prepare(device, jobs)
+    options.prepare(device, jobs, quiet)
     options.size(max_memory)
     from codelength import api
 
@@ -50,7 +50,7 @@ def datasets(
     max_memory: options.MaxMemory = None,
 ) -> None:
     """List the data sets that can be named; with --quiet their names only."""
-    options.prepare(device, jobs)
+    options.prepare(device, jobs, quiet)
     options.size(max_memory)
     from codelength import api
 

@@ -114,7 +114,7 @@ def evaluate(
     quiet: options.Quiet = False,
 ) -> None:
     """Say how probable data is under a model, with error bars."""
-    options.prepare(device, jobs)
+    options.prepare(device, jobs, quiet)
     memory = options.size(max_memory)
     if per_item is not None and per_item.suffix not in (".npy", ".csv"):
         raise UsageError(f"expected a name that ends in .npy or .csv for figures per item, got {per_item}")
@@ -231,7 +231,7 @@ def sample(
     With --manifold, nothing is drawn: the picture shows the mean items (medians, for more than sixteen symbols) of
     count x count latents at equal steps of the prior's probability.
     """
-    options.prepare(device, jobs)
+    options.prepare(device, jobs, quiet)
     memory = options.size(max_memory)
     if (inpaint is None) != (mask is None):
         raise UsageError("in-painting needs both --inpaint IMAGE and --mask MASK")
@@ -318,7 +318,7 @@ def train(
     the run. The test split is never read. A model that needs more than --max-memory (most of what the machine has free,
     unless told) is refused before it is built.
     """
-    options.prepare("cpu", jobs)
+    options.prepare("cpu", jobs, quiet)
     memory = options.size(max_memory)
     check_memory_limit(memory)
     if recipe is None and not resume:
@@ -402,7 +402,7 @@ def demo(
     """
     memory = options.size(max_memory)
     check_memory_limit(memory)
-    options.prepare(device, jobs)
+    options.prepare(device, jobs, quiet)
     from codelength.demo import demo as run_demo
 
     _limit_training(memory)

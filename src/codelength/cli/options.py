@@ -51,13 +51,6 @@ def real(option: str) -> Callable[[str], float]:
     return parse
 
 
-def _hear_notices(quiet: bool) -> bool:
-    """Let the user know what the command waits for, and how far it is, unless it is to be quiet."""
-    watch(watcher(quiet))
-    tell_notices(None if quiet else lambda text: print(text, file=sys.stderr, flush=True))
-    return quiet
-
-
 def destination(path: Path | None) -> Path | None:
     """Refuse at once what could not be written when all the work is done."""
     if path is not None and str(path) != "-":
@@ -94,7 +87,7 @@ Jobs = Annotated[
 ]
 MaxMemory = Annotated[str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory to use, such as 2G.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="PATH", help="The same, as an option.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_hear_notices, help="Print errors and warnings only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
 Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", parser=whole("--seed", 0, 2**63 - 1), help="Seed of whatever is random."),
@@ -137,8 +130,11 @@ def item_range(text: str | None, count: int) -> tuple[int, int] | None:
     return start, stop
 
 
-def prepare(device: str, jobs: int | None) -> None:
-    """Set the process up before a command imports what it needs."""
+def prepare(device: str, jobs: int | None, quiet: bool) -> None:
+    """Set the process up before a command imports what it needs, and let the user know what the command waits for and
+    how far it is, unless it is to be quiet."""
+    tell_notices(None if quiet else lambda text: print(text, file=sys.stderr, flush=True))
+    watch(watcher(quiet))
     use_threads(jobs)
     use_device(device)
 
