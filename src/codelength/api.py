@@ -33,7 +33,7 @@ from codelength.files import check_destination, exists_already, write_atomically
 from codelength.laws.completion import complete
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
-from codelength.likelihood.batches import batches
+from codelength.likelihood.batches import as_they_are, batches
 from codelength.likelihood.densities import FrozenDensity
 from codelength.likelihood.estimate import Density, Estimate, Settings, estimate, estimate_by, worse_than_uniform
 from codelength.resolve import (
@@ -305,14 +305,21 @@ def evaluate(
 ) -> Estimate:
     """The log-likelihood of data with its error bars.
 
-    model: frozen, or a torch module whose ``log_prob(x)`` gives nats (n,). arithmetic: ``frozen`` (as files are coded;
-        the default) or ``float``, which needs a run folder or a module.
+        >>> float(round(cl.evaluate("made-digits", "threshold-digits:test").bits_per_dim, 2))
+        0.39
+
+    model: frozen, or a torch module: one with ``space`` and ``law()``, or any whose ``log_prob(x)`` gives nats (n,) for
+        integers x (n, *shape), int64. The items of a module without a ``space`` are handed over as they are. What its
+        figure is, a module without a law states in its attribute ``kind`` ("exact" or "lower_bound"); without one the
+        figure is called ``unchecked``.
+    arithmetic: ``frozen`` (as files are coded; the default) or ``float``, which needs a run folder or a module.
     estimator, samples, proposal, start, temperatures, leapfrog, two_sided: for models whose likelihood is a bound, see
         ``codelength.likelihood.estimate.Settings``; exact models answer exactly whatever is asked. Annealing, and
         proposals other than ``posterior``, need continuous latents: they run on a thawed model, in floating point.
     limit: evaluate that many items, chosen at random with ``seed``.
 
-    Raises EvaluationError for NaN or infinity, NotRepresentable for items outside the model's space, UsageError.
+    Raises EvaluationError for NaN or infinity, NotRepresentable for items outside the model's space, UsageError,
+    and MissingPackage where floating point is asked for without PyTorch.
     """
     settings = Settings.of(
         estimator,
@@ -327,23 +334,29 @@ def evaluate(
     density, space = _density(model, arithmetic, device)
     index = None if limit is None or limit >= len(loaded) else choose(len(loaded), _positive(limit), seed)
     size = _batch_size(model, loaded, max_memory)
+    if getattr(density, "stated", False) and density.kind != "exact" and estimator != "elbo":
+        raise UsageError(
+            f"{estimator} needs to know how the likelihood is put together, and a {type(model).__name__} has no law() "
+            "to tell; leave the estimator out"
+        )
     if density.kind == "exact" or settings.on_the_grid:
         result = estimate(
             density,
-            batches(loaded, space, index, size=size),
+            batches(loaded, space, index, size=size) if space is not None else as_they_are(loaded, index, size=size),
             estimator=estimator,
             samples=settings.samples,
             seed=seed,
             preprocessing=loaded.preprocessing,
             progress=progress,
         )
-        return dataclasses.replace(result, symbols=space.symbols)
+        return result if space is None else dataclasses.replace(result, symbols=space.symbols)
     if arithmetic == "frozen":
         raise UsageError(
             f"{estimator} with these options needs continuous latents, which frozen arithmetic does not have; leave "
             "--arithmetic out, and a frozen model is evaluated in floating point"
         )
-    from codelength.likelihood.continuous import ROWS, Continuous
+    with needing_torch(f"{estimator} with continuous latents"):
+        from codelength.likelihood.continuous import ROWS, Continuous
 
     inner = density.model if isinstance(density, FrozenDensity) else density.module  # type: ignore[attr-defined]
     # A limit of memory is kept about as well as a density of draws allows: activations are kept for gradients.
@@ -372,15 +385,14 @@ def _batch_size(model: Any, data: DataSet, max_memory: int | None) -> int:
     return max(1, min(1024, max_memory // model.memory_bytes(1, data.items.shape[1:])))
 
 
-def _density(model: Model | nn.Module, arithmetic: str | None, device: str) -> tuple[Density, Any]:
+def _density(model: Any, arithmetic: str | None, device: str) -> tuple[Density, Any]:
+    """What is to be evaluated and its space, None for a module that states none."""
     if arithmetic not in (None, "float", "frozen"):
         raise UsageError(f"expected the arithmetic float or frozen, got {arithmetic!r}")
     if isinstance(model, str | os.PathLike) and arithmetic == "float":
-        folder = run_folder(model)
+        module: Any = load_run(run_folder(model)).model
         from codelength.likelihood.floating import FloatDensity
-        from codelength.training.run import load_run
 
-        module = load_run(folder).model
         return FloatDensity(module, device), module.space
     if isinstance(model, str | os.PathLike | FrozenModel):
         if arithmetic == "float":
@@ -389,9 +401,9 @@ def _density(model: Model | nn.Module, arithmetic: str | None, device: str) -> t
         return FrozenDensity(frozen), frozen.space
     if arithmetic == "frozen":
         raise NotFrozen("expected a frozen model, got a module in floating point; freeze it first")
-    from codelength.likelihood.floating import FloatDensity
-
-    return FloatDensity(model, device), model.space
+    with needing_torch("a model in floating point"):
+        from codelength.likelihood.floating import density_of
+    return density_of(model, device), getattr(model, "space", None)
 
 
 def inpaint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,32 @@ def batches(data: DataSet, space: Space, index: np.ndarray | None = None, *, siz
             del waiting[image.shape]
     for numbers, images in waiting.values():
         yield _fitted(data, np.stack(images), space, np.array(numbers), levels)
+
+
+def as_they_are(data: DataSet, index: np.ndarray | None = None, *, size: int = 1024) -> Iterator[Batch]:
+    """The items of ``data`` for a model that does not say what it is of: whole numbers, as they are.
+
+    index, size: as for ``batches``. Raises NotRepresentable for items that are no whole numbers.
+    """
+    chosen = np.arange(len(data)) if index is None else np.asarray(index)
+    source: Any = data.items if data.items is not None else data.images
+    if source is None or not len(source):
+        return
+    step = size if isinstance(source, np.ndarray) else 1
+    for start in range(0, len(chosen), step):
+        part = chosen[start : start + step]
+        items = source[part] if isinstance(source, np.ndarray) else np.asarray(source[int(part[0])])[None]
+        whole = items
+        if items.dtype.kind not in "iub":
+            with np.errstate(invalid="ignore"):
+                whole = items.astype(np.int64) if items.dtype.kind == "f" else np.zeros(items.shape, np.int64)
+        wrong = np.flatnonzero((whole != items).reshape(len(items), -1).any(1))
+        if len(wrong):
+            raise NotRepresentable(
+                f"expected whole numbers, but item {part[wrong[0]]} of {data.name} holds others; give integers, or a "
+                "model with a space"
+            )
+        yield Batch(part, whole)
 
 
 def _levels(source: np.ndarray | Sequence[np.ndarray], space: Space) -> tuple[int, ...]:

@@ -43,7 +43,8 @@ class Density(Protocol):
     """Something with a log-likelihood.
 
     kind: ``exact``, or ``lower_bound`` where ``log_prob`` is a stochastic lower bound whose exponential has the
-        likelihood as its mean (log p(x, z) - log q(z | x), z drawn from q).
+        likelihood as its mean (log p(x, z) - log q(z | x), z drawn from q); ``unchecked`` where nothing is known of how
+        a model comes by its figures.
     arithmetic: ``frozen`` (integers, as files are coded) or ``float``.
     """
 
@@ -254,8 +255,10 @@ class Estimate:
     mc_se: the part of the error that comes from the estimator's own draws; 0 where exact, None where one draw per
         item does not tell.
     bits_per_dim, bits_per_dim_se: in bits per element.
-    kind: ``exact``; ``lower_bound`` (its expectation is at most log p(x)).
-    estimator: ``exact``, ``elbo``, ``importance`` or ``annealed``. samples: draws or chains per item, 0 where exact.
+    kind: ``exact``; ``lower_bound`` (its expectation is at most log p(x)); ``unchecked``, what a module of one's own
+        says without a law or a kind.
+    estimator: ``exact``, ``elbo``, ``importance`` or ``annealed``; ``log_prob`` where unchecked. samples: draws or
+        chains per item, 0 where exact.
     arithmetic: ``frozen`` or ``float``. preprocessing: of the data, in words.
     items: how many. dims: elements of all of them together.
     item_nats, item_dims, item_index (items,): per item, in the order of the data.
@@ -308,7 +311,7 @@ class Estimate:
         def shown(value: float, error: float | None) -> str:
             return f"{value:.4f}" if error is None else f"{value:.4f} ± {error:.4f}"
 
-        kind = {"exact": "exact", "lower_bound": "lower bound"}[self.kind]
+        kind = self.kind.replace("_", " ")
         return (
             f"{shown(self.bits_per_dim, self.bits_per_dim_se)} bits/dim, {shown(self.nats, self.nats_se)} nats per "
             f"item ({kind}, {self.arithmetic}; ± standard error over {self.items:,} items)"
@@ -389,6 +392,8 @@ def estimate(
     method: Method
     if density.kind == "exact":
         method = _Exact(density, seed)
+    elif density.kind == "unchecked":
+        method = _Unchecked(density, settings.samples, seed)
     elif estimator == "annealed":
         raise UsageError("this model has no annealed estimate; use elbo or importance")
     else:
@@ -504,6 +509,12 @@ class _Elbo(_OfDensity):
         return Answers(mean, squares / (self.samples - 1) / self.samples)
 
 
+class _Unchecked(_Elbo):
+    """The mean of what a model says, which may be the same every time."""
+
+    estimator = "log_prob"
+
+
 class _Importance(_OfDensity):
     """Log of the mean weight, in constant memory."""
 
@@ -572,6 +583,11 @@ class Comparison:
     @property
     def notes(self) -> list[str]:
         """What to know before the difference is believed, a sentence each; mostly nothing."""
+        if "unchecked" in self.kinds:
+            return [
+                "nothing is known of how one of the models comes by its figures (no law, and no kind stated): whether "
+                "they are log-likelihoods is for whoever wrote it to say"
+            ]
         if self.kinds[0] == self.kinds[1]:
             return []
         bound = "the other" if self.kinds[1] == "lower_bound" else "this"
