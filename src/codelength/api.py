@@ -22,6 +22,7 @@ from codelength.archive.extract import Report
 from codelength.archive.figures import Figures
 from codelength.archive.layout import MAGIC as ARCHIVE_MAGIC
 from codelength.archive.opened import CACHE_BYTES, ArchiveItems
+from codelength.archive.read_cost import ReadCost, parse_block
 from codelength.archive.reader import MEMORY as READER_MEMORY
 from codelength.archive.reader import Archive
 from codelength.archive.writer import write_archive
@@ -95,7 +96,7 @@ def compress(
     archive: str | os.PathLike[str],
     model: Model,
     *,
-    block: int | None = None,
+    block: int | str | None = None,
     embed_model: bool = True,
     verify: bool = True,
     force: bool = False,
@@ -103,18 +104,25 @@ def compress(
     layout: str | None = None,
     trust_download: bool = False,
     progress: Callable[[int], None] | None = None,
+    read_cost: Callable[[ReadCost], None] | None = None,
 ) -> dict[str, Any]:
     """Write ``data`` to a new archive, and return its figures under the names of ``compress --json``.
 
-    block: items of a block at most; None for 1,024, or more where many latents make it dear to start one.
+    block: items of a block at most, such as ``64``; or the time that decoding one may take, such as ``"0.5s"``, which
+    is tried out, so that the bytes depend on the machine; None for 1,024, or more where many latents make it dear to
+    start one.
     embed_model: False names the model by its SHA-256 instead, which serves readers that have it. verify: decode
     everything before the file gets its name. force: replace an archive that is there already; any other file is left
     alone all the same. max_memory: bytes that decoding may need.
     layout: axes of an array, where the guess would be wrong.
+    read_cost: called with the seconds that reading one item back costs, and the items of its block, as measured when
+    blocks were verified; not called where no block of the model was. It is no part of the figures, which are the same
+    every time.
 
     What the model cannot represent is kept by general codecs inside the archive. The same data, model and options
     give the same bytes. Raises UsageError, DataError, ArchiveError.
     """
+    items, seconds = parse_block(block)
     check_target(archive, data, force=force)
     frozen = _frozen(model)
     opened = open_source(_in_memory(data), layout=layout, trust_download=trust_download)
@@ -122,7 +130,8 @@ def compress(
         Path(archive),
         opened.source,
         frozen,
-        block_items=block,
+        block_items=items,
+        block_seconds=seconds,
         embed=embed_model,
         model_name=packaged_name(frozen, model),
         verify=verify,
@@ -130,6 +139,7 @@ def compress(
         max_memory=max_memory,
         data_sha256=opened.sha256,
         progress=progress,
+        read_cost=read_cost,
     )
     with open_archive(archive, frozen, max_memory=max(READER_MEMORY, max_memory or 0)) as written:
         dims = written.coded_dims

@@ -93,6 +93,17 @@ def test_json_on_standard_output_stands_alone(
     assert figures["command"].startswith("codelength evaluate ") and figures["version"] == codelength.__version__
 
 
+def test_compress_says_what_reading_an_item_costs(
+    pairs_file: Path, pair_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("compress", pair_data, tmp_path / "a.clen", "--model", pairs_file, "--block", "90000s")
+    assert "to read back (blocks of 300 items)" in capsys.readouterr().out
+    run("decompress", tmp_path / "a.clen", tmp_path / "a.npy")
+    assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(pair_data))
+    run("compress", pair_data, tmp_path / "b.clen", "--model", pairs_file, "--no-verify")
+    assert "to read back" not in capsys.readouterr().out
+
+
 def test_compress_inspect_verify_decompress(
     pairs_file: Path, pair_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

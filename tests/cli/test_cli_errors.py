@@ -71,6 +71,7 @@ def archive(pairs_file: Path, pair_data: Path, tmp_path: Path) -> Path:
             "more than the 1,024 of --max-memory",
         ),
         (["compress", "D", "OUT", "--model", "M", "--block", "0"], "at least one item"),
+        (["compress", "D", "OUT", "--model", "M", "--block", "1 minute"], "such as 0.5s"),
         (["compress", "D", "OUT", "--model", "M", "--layout", "hwc"], "layouts"),
         (["decompress", "A", "OUT", "--range", "1-2"], "range A:B"),
         (["decompress", "A", "OUT", "--range", "5:9999"], "range within"),

@@ -14,7 +14,7 @@ class Model(Protocol):
     """A frozen model: ``codelength.laws.frozen.FrozenModel``, or anything that keeps these promises.
 
     Two more methods are used where they exist: ``group_limit(shape)``, how many items ``encode_block`` puts into a
-    group at most, and ``verify_block(words, sizes, items)``, whether a block decodes to its items (False if not).
+    group at most, and ``agrees(items)``, whether another way to evaluate the model gives the same for some of them.
 
     sha256: 64 hexadecimal digits, of the decoded canonical form.
     features: sorted feature numbers that decoding needs.

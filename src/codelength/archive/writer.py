@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from codelength.archive.layout import (
     plain_block_memory,
 )
 from codelength.archive.model import Model, ModelLoader, load_model
+from codelength.archive.read_cost import TRIAL_ITEMS, Clock, ReadCost, ReadTimes
 from codelength.archive.reader import Archive
 from codelength.archive.sources import ItemClass, Source, encode_name
 from codelength.archive.wire import check_of, uint
@@ -56,6 +58,7 @@ def write_archive(
     model: Model,
     *,
     block_items: int | None = None,
+    block_seconds: float | None = None,
     block_bytes: int = BLOCK_BYTES,
     embed: bool = True,
     model_name: str = "",
@@ -64,12 +67,16 @@ def write_archive(
     max_memory: int | None = None,
     data_sha256: str | None = None,
     progress: Callable[[int], None] | None = None,
+    read_cost: Callable[[ReadCost], None] | None = None,
+    clock: Clock = time.perf_counter,
     model_loader: ModelLoader = load_model,
 ) -> Figures:
     """Compress ``source`` with ``model`` into a new archive at ``path``.
 
     block_items, block_bytes: what a block holds at most (one item at least). Items where None: 1,024, or more where
     the model has so many latents that starting a block of them would cost more than 0.4%.
+    block_seconds: in place of block_items, the time that decoding a block of the model may take: blocks get as many
+    items as it is enough for by the rate of a trial block, one at least. So the bytes depend on the machine.
     embed: put the model into the file; otherwise it is named by its SHA-256 and ``model_name``. A model that turns out
     to code no item is left out in any case, and no reader asks for it.
     verify: decode every block, and read the file back, before it gets its name.
@@ -78,6 +85,8 @@ def write_archive(
     for one item alone, nothing is written. Where None, blocks are made for 256 MiB, and a large item may need more.
     data_sha256: 64 hexadecimal digits to record for the data; computed from it where None.
     progress: called with the number of items written since the last call.
+    read_cost: called with what reading one item back costs, where blocks of the model were decoded. clock: to measure
+    times by.
 
     The same source, model and options give the same bytes.
 
@@ -87,6 +96,8 @@ def write_archive(
     path = Path(path)
     if block_items is not None and block_items < 1:
         raise UsageError(f"expected blocks of at least one item, got {block_items}")
+    if block_seconds is not None and not (block_items is None and 0 < block_seconds < math.inf):
+        raise UsageError(f"expected blocks of some seconds above 0 or of some items, not both, got {block_seconds} s")
     if block_bytes < 1:
         raise UsageError(f"expected blocks of at least one byte, got {block_bytes}")
     if path.is_dir():
@@ -94,7 +105,14 @@ def write_archive(
     try:
         with atomic_file(path, replace=replace_file) as (file, temporary):
             writer = _Writer(
-                file, source, model, block_items=block_items, block_bytes=block_bytes, max_memory=max_memory
+                file,
+                source,
+                model,
+                block_items=block_items,
+                block_seconds=block_seconds,
+                block_bytes=block_bytes,
+                max_memory=max_memory,
+                clock=clock,
             )
             writer.verify_blocks = verify
             writer.progress = progress or (lambda count: None)
@@ -108,8 +126,11 @@ def write_archive(
                 _verify_file(temporary, None if embed else model, model_loader, model.features)
             with Archive.open(temporary, max_memory=None, features=model.features) as archive:
                 figures = archive.inspect()
+            cost = writer.read_times.cost()
     except OSError as error:
         raise ArchiveError(f"cannot write {path}, and nothing was left behind: {refusal(error)}") from error
+    if cost is not None and read_cost is not None:
+        read_cost(cost)
     return figures
 
 
@@ -141,6 +162,19 @@ class _Plan:
     plain_items: int
     plain_memory: int
     memory: int
+
+
+@dataclass
+class _Encoded:
+    """A block of the model. refused (n,): which of the events that were asked for are not in it; events (m, *event):
+    those that are; lengths: their promised bits (m,); sizes, words: as ``Model.encode_block`` gives them."""
+
+    refused: np.ndarray
+    events: np.ndarray
+    lengths: np.ndarray
+    sizes: list[int]
+    words: np.ndarray
+    startup: float
 
 
 class _Pending:
@@ -189,6 +223,8 @@ class _Writer:
         block_items: int | None,
         block_bytes: int,
         max_memory: int | None,
+        block_seconds: float | None = None,
+        clock: Clock = time.perf_counter,
     ) -> None:
         self.file = file
         self.source = source
@@ -196,6 +232,10 @@ class _Writer:
         self.block_bytes = block_bytes
         self.digest = hashlib.blake2b(digest_size=FILE_DIGEST_BYTES)
         self.position = 0
+        self.clock = clock
+        self.read_times = ReadTimes(clock)
+        self.block_seconds = block_seconds
+        self.decoded_elements: float | None = None  # per second, as soon as it has been measured
         self.plans = [self._plan(c, block_items, block_bytes, max_memory) for c in source.classes()]
         self.whole_files = source.files()
         self.streams: list[Stream] = []
@@ -216,7 +256,10 @@ class _Writer:
         memory = plain_memory = plain_block_memory(plain * item_bytes)
         stream = fit_stream(item_class.mode, item_class.dtype, item_class.shape, self.model.space, self.source.axes)
         count = plain
-        if stream is not None and block_items is None:
+        decodable = None if stream is None else self._decodable(item_class, stream)
+        if decodable is not None:
+            count = max(1, min(decodable, block_bytes // item_bytes))
+        elif stream is not None and block_items is None:
             count = max(plain, min(self._started(item_class, stream), block_bytes // item_bytes))
         if stream is not None:
             while count > 1 and self._memory(stream, count) > limit:
@@ -248,6 +291,30 @@ class _Writer:
             return 1
         each = float(np.mean(lengths)) if startup > 0 else math.inf
         return min(LARGEST_BLOCK, math.ceil(startup / (STARTUP_SHARE * max(each, 1e-9))))
+
+    def _decodable(self, item_class: ItemClass, stream: Stream) -> int | None:
+        """Items that are decoded in the seconds of a block; None where there is no such limit, or nothing to tell by.
+
+        The rate is that of a trial block of the first class of which the model can code something.
+        """
+        if self.block_seconds is None:
+            return None
+        if self.decoded_elements is None:
+            values = self.source.read(item_class, 0, min(TRIAL_ITEMS, len(item_class.entries)))
+            stream = replace(stream, levels=find_levels(values, self.model.space.symbols))
+            values = values[representable(values, stream, self.model.space.symbols)]
+            found = self._encode(to_events(values, stream))
+            if found is None:
+                return None
+            times = ReadTimes(self.clock)
+            for _ in range(2):
+                times.decode(lambda: self.model.decode_block(found.words, list(found.sizes), found.events.shape[1:]))
+            cost = times.cost()
+            assert cost is not None
+            # A clock that stands still has seen no time pass: the block is as large as any may be.
+            self.decoded_elements = found.events.size / cost.seconds if cost.seconds > 0 else math.inf
+        items = self.block_seconds * self.decoded_elements / max(1, math.prod(item_class.shape))
+        return max(1, int(min(items, LARGEST_BLOCK)))
 
     def _memory(self, stream: Stream, count: int) -> int:
         limit = getattr(self.model, "group_limit", None)
@@ -388,43 +455,46 @@ class _Writer:
 
         def write(entries: np.ndarray, values: np.ndarray) -> None:
             nonlocal number
-            events = to_events(values, stream)
-            # Other latents are drawn for this than in the block, and they can leave their range as well.
-            lengths = self.model.code_length_bits(events, refuse=False)
-            refused = ~np.isfinite(lengths)
-            while not refused.all():
-                some = events[~refused]
-                try:
-                    sizes, words = self.model.encode_block(some)
-                    startup = float(self.model.startup_bits(some))
-                    break
-                except NotRepresentable as error:
-                    left = np.flatnonzero(~refused)
-                    refused[left[list(error.items)] if error.items else left] = True
-            rejects.add(entries[refused], values[refused])
-            if refused.all():
+            found = self._encode(to_events(values, stream))
+            if found is None:
+                rejects.add(entries, values)
                 return
-            entries, values, events, lengths = (part[~refused] for part in (entries, values, events, lengths))
+            rejects.add(entries[found.refused], values[found.refused])
+            entries, values, sizes = entries[~found.refused], values[~found.refused], found.sizes
             if number is None:
                 number = self._open_stream(stream)
             self.owner[entries] = number
-            data = np.ascontiguousarray(words, "<u4").tobytes()
+            data = np.ascontiguousarray(found.words, "<u4").tobytes()
             if self.verify_blocks:
-                self._verify_block(words, list(sizes), events)
-                self._verify_items(to_items(events, stream), values)
+                self._verify_block(found)
+                self._verify_items(to_items(found.events, stream), values)
             self._add_block(number, data, len(entries), values.tobytes(), sizes=tuple(int(size) for size in sizes))
-            self.code_length += math.fsum(lengths)
-            self.startup += startup
+            self.code_length += math.fsum(found.lengths)
+            self.startup += found.startup
 
         return write
 
-    def _verify_block(self, words: np.ndarray, sizes: list[int], events: np.ndarray) -> None:
-        check = getattr(self.model, "verify_block", None)
-        if check is not None:
-            good = check(words, sizes, events)
-        else:
-            good = np.array_equal(self.model.decode_block(words, sizes, events.shape[1:]), events)
-        if good is False:
+    def _encode(self, events: np.ndarray) -> _Encoded | None:
+        """A block of those events (n, *event) that the model does not refuse; None where it refuses all."""
+        # Other latents are drawn for this than in the block, and they can leave their range as well.
+        lengths = self.model.code_length_bits(events, refuse=False)
+        refused = ~np.isfinite(lengths)
+        while not refused.all():
+            some = events[~refused]
+            try:
+                sizes, words = self.model.encode_block(some)
+                startup = float(self.model.startup_bits(some))
+                return _Encoded(refused, some, lengths[~refused], list(sizes), words, startup)
+            except NotRepresentable as error:
+                left = np.flatnonzero(~refused)
+                refused[left[list(error.items)] if error.items else left] = True
+        return None
+
+    def _verify_block(self, block: _Encoded) -> None:
+        shape = block.events.shape[1:]
+        decoded = self.read_times.decode(lambda: self.model.decode_block(block.words, list(block.sizes), shape))
+        agrees = getattr(self.model, "agrees", None)
+        if not np.array_equal(decoded, block.events) or (agrees is not None and not agrees(block.events)):
             raise self._spoilt()
 
     def _verify_items(self, restored: np.ndarray, values: np.ndarray) -> None:

@@ -9,9 +9,10 @@ import typer
 
 from codelength.cli import options
 from codelength.cli.output import say, warn, write_json
-from codelength.report.text import show_archive, show_compression, table
+from codelength.report.text import show_archive, show_compression, show_read_cost, table
 
 if TYPE_CHECKING:
+    from codelength.archive.read_cost import ReadCost
     from codelength.archive.reader import Archive
 
 
@@ -25,12 +26,16 @@ def compress(
     ] = None,
     out: options.Out = None,
     block: Annotated[
-        int | None,
+        str | None,
         typer.Option(
             "--block",
-            metavar="N",
-            parser=options.whole("--block"),
-            help="Items of a block at most: 1,024 by default, and more where latents make it dear to start one.",
+            metavar="N|SECONDSs",
+            parser=options.block,
+            help=(
+                "Items of a block at most, of which all are decoded to read one: 1,024 by default, and more where "
+                "latents make it dear to start one. Or the time that decoding a block may take, such as 0.5s: that is "
+                "tried out, so that the bytes of the file depend on the machine."
+            ),
         ),
     ] = None,
     no_embed_model: Annotated[
@@ -57,6 +62,7 @@ def compress(
     archive = options.one_place(archive, out, "ARCHIVE")
     from codelength import api
 
+    costs: list[ReadCost] = []
     figures = api.compress(
         data,
         archive,
@@ -68,8 +74,10 @@ def compress(
         max_memory=limit,
         layout=layout,
         trust_download=trust_download,
+        read_cost=costs.append,
     )
-    say(f"{show_compression(figures)}\nwrote {archive}\n{show_archive(figures)}", quiet=quiet or str(json) == "-")
+    lines = [show_compression(figures), f"wrote {archive}", show_archive(figures), *map(show_read_cost, costs)]
+    say("\n".join(lines), quiet=quiet or str(json) == "-")
     write_json(json, figures)
 
 

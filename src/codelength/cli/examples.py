@@ -28,6 +28,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "codelength compress scans/ scans.clen --model runs/scans",
         "codelength compress binarized-mnist:test digits.clen --model made-binarized-mnist --no-embed-model",
         "codelength compress 'mnist:test[:1000]' digits.clen --model vae-mnist --json figures.json",
+        "codelength compress scans/ scans.clen --model runs/scans --block 0.5s",
     ),
     "decompress": (
         "codelength decompress scans.clen scans-again/",

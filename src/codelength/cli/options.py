@@ -51,6 +51,14 @@ def real(option: str) -> Callable[[str], float]:
     return parse
 
 
+def block(text: str) -> str:
+    """The size of a block as it was given. Raises UsageError where it is none."""
+    from codelength.archive.read_cost import parse_block
+
+    parse_block(text)
+    return text
+
+
 def destination(path: Path | None) -> Path | None:
     """Refuse at once what could not be written when all the work is done."""
     if path is not None and str(path) != "-":

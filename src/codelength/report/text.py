@@ -12,7 +12,11 @@ from codelength.sizes import show_size
 REASONS = 3
 
 if TYPE_CHECKING:
+    from codelength.archive.read_cost import ReadCost
     from codelength.likelihood.estimate import Comparison, Estimate
+
+#: Seconds for one item from which on smaller blocks are worth a word.
+LONG_READ = 0.5
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -113,3 +117,17 @@ def show_archive(figures: dict[str, Any]) -> str:
         )
     lines += [f"note: {note}" for note in figures.get("notes", ())]
     return "\n".join(lines)
+
+
+def show_read_cost(cost: ReadCost) -> str:
+    """A line about the time that one item of an archive costs, and what to do where that is long."""
+    about = "about" if cost.warm else "at most about"
+    time = f"{cost.seconds:.2g} s" if cost.seconds < 10 else f"{cost.seconds:,.0f} s"
+    if cost.seconds < 0.01:
+        about, time = "less than", "0.01 s"
+    text = f"one item costs {about} {time} to read back (blocks of {cost.items:,} items)"
+    smaller = cost.items // 16
+    if cost.seconds < LONG_READ or smaller < 1:
+        return text
+    smaller = 1 << (smaller.bit_length() - 1)
+    return f"{text}; smaller blocks (--block {smaller}) make that less and the file larger"
