@@ -68,6 +68,19 @@ def test_compilation_is_announced_once_and_only_where_it_takes_place(tmp_path):
     assert told(lambda: again(3.5, None)) == ["compiling kernels, once on this machine ..."]
 
 
+def test_code_of_earlier_sources_is_never_taken_for_that_of_the_present_ones(tmp_path, monkeypatch):
+    path = tmp_path / "edited_kernel.py"
+    path.write_text(MODULE.format(name="edited_kernel"))
+    assert loaded(path).edited_kernel(3, None) == 6
+    path.write_text(MODULE.format(name="edited_kernel").replace("2 * x", "100 * x"))
+    killed = loaded(path).edited_kernel
+    # Killed when the index was written and the code was not: that of the first version lies under its name.
+    monkeypatch.setattr(killed._cache._cache_file, "_save_data", lambda name, data: None)
+    assert killed(3, None) == 300
+    assert loaded(path).edited_kernel(3, None) == 300
+    assert told(lambda: loaded(path).edited_kernel(3, None)) == []
+
+
 def test_nobody_is_told_who_did_not_ask(tmp_path, capfd):
     path = tmp_path / "other_kernel.py"
     path.write_text(MODULE.format(name="other_kernel"))

@@ -48,7 +48,25 @@ def kernel(function: Callable[..., Any]) -> Any:
     if hasattr(index, "_source_stamp"):
         folder = Path(function.__code__.co_filename).resolve().parent
         index._source_stamp = (index._source_stamp, _fingerprint(folder))
+        _mark_contents(index)
     return _announced(dispatcher, "once on this machine")
+
+
+def _mark_contents(index: Any) -> None:
+    """Let each file of compiled code say of which sources and signature it is, and ignore it where that differs.
+
+    numba stamps the index only, writes it before the code, and gives the code of other sources the same file names.
+    A process that is killed between the two, or another that reads meanwhile, would leave or take old code as new.
+    """
+    save, load, stamp = index.save, index.load, index._source_stamp
+
+    def checked(key: Any) -> Any:
+        found = load(key)
+        marked = isinstance(found, tuple) and len(found) == 3 and found[:2] == (stamp, key)
+        return found[2] if marked else None
+
+    index.save = lambda key, data: save(key, (stamp, key, data))
+    index.load = checked
 
 
 def inlined(function: Callable[..., Any]) -> Any:
