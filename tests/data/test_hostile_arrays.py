@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codelength.archive.sources import ArraySource
+from codelength.data import arrays
 from codelength.data.arrays import read_arrays
 from codelength.data.load import load_data
 from codelength.errors import CodelengthError, DataError
@@ -139,3 +141,27 @@ def test_a_member_that_would_be_taken_for_an_array_is_refused(tmp_path: Path) ->
         archive.writestr("notes.txt", stated("(1,)") + b"\0")
     with pytest.raises(DataError, match="rename it"):
         read_arrays(path)
+
+
+def test_members_beyond_what_is_free_are_not_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("README.txt", bytes(10**6))
+    assert read_arrays(path) == ("npz", {"README.txt": bytes(10**6)})
+    monkeypatch.setattr(arrays, "free_memory", lambda: 10**6 - 1)
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda *_: pytest.fail("a member was read"))
+    with pytest.raises(DataError, match="not enough memory"):
+        read_arrays(path)
+
+
+def test_a_mapped_file_that_becomes_shorter_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "_MAPPED_ABOVE", 0)
+    path = tmp_path / "large.npy"
+    np.save(path, np.zeros((100, 4096), np.uint8))
+    source = ArraySource(read_arrays(path)[1][""])
+    (rows,) = source.classes()
+    assert source.read(rows, 0, 100).shape == (100, 4096)
+    with open(path, "r+b") as file:
+        file.truncate(4096)
+    with pytest.raises(DataError, match="became shorter"):
+        source.read(rows, 50, 100)

@@ -30,7 +30,7 @@ from codelength.errors import (
     UnsafeName,
     UsageError,
 )
-from codelength.files import atomic_file, exists_already, refusal
+from codelength.files import atomic_file, exists_already, kind_of, refusal
 
 # Types of IDX files by dtype.
 _IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
@@ -212,7 +212,8 @@ def _check_free(path: Path, force: bool) -> None:
 
 def _make_folder(dest: Path) -> None:
     if dest.exists() and not dest.is_dir():
-        raise UsageError(f"expected a folder at {dest}, got a file; choose another name, or one that ends in .npy")
+        kind = kind_of(dest.stat().st_mode) or "a file"
+        raise UsageError(f"expected a folder at {dest}, got {kind}; choose another name, or one that ends in .npy")
     dest.mkdir(parents=True, exist_ok=True)
 
 

@@ -8,6 +8,7 @@ business of the data layer; here they arrive as arrays and as entries with metho
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -158,6 +159,7 @@ class ArraySource:
         for offset, part in zip(self._starts[:-1], self._parts):
             low, high = max(start - int(offset), 0), min(stop - int(offset), len(part))
             if low < high:
+                _check_mapped(part)
                 pieces.append(np.asarray(part[low:high]))
         return np.ascontiguousarray(join(pieces))
 
@@ -181,6 +183,18 @@ class ArraySource:
 
     def metadata(self, entry: int) -> bytes:
         return b""
+
+
+def _check_mapped(array: np.ndarray) -> None:
+    """Raise DataError where the file behind a mapped array has become shorter: reading on would end the process."""
+    name = getattr(array, "filename", None)
+    if isinstance(array, np.memmap) and name is not None:
+        try:
+            size = os.stat(name).st_size
+        except OSError:
+            return  # the name is gone, but the file is still there as long as it is mapped
+        if size < array.offset + array.nbytes:
+            raise DataError(f"{name} became shorter while it was being read; start again when nothing writes to it")
 
 
 def _coded_members(table: Mapping[str, np.ndarray]) -> list[str]:

@@ -17,6 +17,7 @@ from codelength.data.dataset import DataSet, Member, Origin
 from codelength.errors import CodelengthError, DataError
 from codelength.files import open_regular
 from codelength.laws.space import Space
+from codelength.machine import free_memory
 
 LAYOUTS = ("nd", "nhw", "nhwc", "nchw")
 
@@ -68,15 +69,17 @@ def read_members(path: Path, only: Collection[str] | None = None) -> dict[str, n
     members: dict[str, np.ndarray | bytes] = {}
     try:
         with open_regular(path, "an array file") as file, zipfile.ZipFile(file) as archive:
-            for info in archive.infolist():
+            wanted = archive.infolist()
+            if only is not None:
+                wanted = [info for info in wanted if info.filename.removesuffix(".npy") in only]
+            _check_room(sum(info.file_size for info in wanted), path)
+            for info in wanted:
                 name = info.filename.removesuffix(".npy")
-                if only is not None and name not in only:
-                    continue
                 with archive.open(info) as stream:
                     if name != info.filename:
                         member: np.ndarray | bytes = _read_member(stream, info, path)
                     else:
-                        member = stream.read()
+                        member = stream.read(info.file_size + 1)
                 if name in members or (isinstance(member, bytes) and member.startswith(NPY_MAGIC)):
                     raise DataError(
                         f"expected arrays of different names that end in .npy in {path}, got the member "
@@ -88,6 +91,16 @@ def read_members(path: Path, only: Collection[str] | None = None) -> dict[str, n
     except Exception as error:  # numpy given a damaged file may raise anything
         raise DataError(_array_sentence(path, error)) from None
     return members
+
+
+def _check_room(size: int, path: Path) -> None:
+    """Raise DataError where so many bytes are more than this machine has free."""
+    free = free_memory()
+    if free is not None and size > free:
+        raise DataError(
+            f"there is not enough memory for the members of {path}: they state {size:,} bytes, and {free:,} are free; "
+            "split the file into smaller ones"
+        )
 
 
 def _read_member(stream: IO[bytes], info: zipfile.ZipInfo, path: Path) -> np.ndarray:
@@ -144,7 +157,7 @@ def _array_sentence(path: Path, error: BaseException) -> str:
 def read_idx(path: Path) -> tuple[np.ndarray, bool]:
     """The array in an IDX file (the format of MNIST), and whether the file was gzipped.  Raises DataError."""
     try:
-        with open_regular(path, "an IDX file") as file:
+        with open_regular(path, "an array, an image or a folder") as file:
             compressed = file.read(2) == b"\x1f\x8b"
             file.seek(0)
             size = os.fstat(file.fileno()).st_size

@@ -25,8 +25,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from codelength.errors import RecipeError
-from codelength.files import kind_of
+from codelength.errors import DataError, RecipeError
+from codelength.files import kind_of, open_regular
 from codelength.models.registry import FAMILIES
 
 #: Bytes of a recipe; dots in it, since tomllib takes time that grows with the square of a key's parts.
@@ -144,14 +144,18 @@ def _read(path: Path, names: list[str]) -> str:
     """The text of a recipe's file; ``names`` are those it could have been instead."""
     try:
         kind = kind_of(path.stat().st_mode)
-        if kind and kind != "a folder":
+        if kind == "a folder":
+            raise IsADirectoryError
+        if kind:
             raise RecipeError(f"expected the file of a recipe, but {str(path)!r} is {kind}; name a file")
-        with open(path, "rb") as file:
+        with open_regular(path, "the file of a recipe") as file:
             data = file.read(MAX_RECIPE + 1)
         if len(data) > MAX_RECIPE:
             raise RecipeError(f"expected a recipe of at most {MAX_RECIPE:,} bytes, but {str(path)!r} is longer")
         # Some editors put a byte order mark before the text.
         return data.decode("utf-8-sig")
+    except DataError as error:
+        raise RecipeError(str(error)) from None
     except UnicodeDecodeError as error:
         raise RecipeError(
             f"expected {str(path)!r} to be a recipe, which is text in UTF-8, but its byte {error.start} is not; "
