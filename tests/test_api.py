@@ -163,6 +163,13 @@ def test_models_and_estimates_say_what_they_are(pairs: FrozenModel, pair_items: 
     assert "bits/dim" in repr(cl.evaluate(pairs, pair_items)) and "8x8" in str(cl.Space((8, 8), 2))
 
 
+def test_a_shape_with_a_batch_axis_is_explained(pairs: FrozenModel) -> None:
+    with pytest.raises(NotRepresentable, match=r"one item, \(8, 8\): the count says how many"):
+        pairs.sample(3, shape=(3, 8, 8))
+    with pytest.raises(NotRepresentable, match=r"got \(7, 8\)$"):
+        pairs.sample(3, shape=(7, 8))
+
+
 def test_an_archive_of_a_model_worse_than_none_says_so(
     pairs: FrozenModel, pair_items: np.ndarray, tmp_path: Path
 ) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from codelength.errors import RecipeError
 from codelength.freezing import freeze
+from codelength.freezing.freeze import FreezeReport
 from codelength.laws.space import Space
 from codelength.models import orders as ordering
 from codelength.models.made import MADE, MADEConfig, build_made
@@ -290,3 +291,23 @@ def test_spaces_that_do_not_fit_are_named():
         build_made(MADEConfig(orders="symmetries"), Space((2, 2, 3), 2))
     with pytest.raises(RecipeError, match="two symbols"):
         build_made(MADEConfig(leaf="bernoulli"), TERNARY)
+
+
+def test_a_model_says_what_it_is() -> None:
+    model = made(Space((2, 2), 2), MADEConfig(hidden=(4,)))
+    numbers = sum(p.numel() for p in model.parameters())
+    assert repr(model) == f"<MADE bernoulli: 2x2 of 2 symbols, {numbers:,} parameters>"
+
+
+def test_freezing_says_that_a_model_is_worse_than_none() -> None:
+    space = Space((2, 2), 2)
+    model, zeros = made(space, MADEConfig(hidden=(4,))), np.zeros((64, 2, 2), np.uint8)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(1.0)
+    good, bad = FreezeReport(), FreezeReport()
+    freeze(model, zeros + np.uint8(1), tolerance=1.0, report=good)
+    freeze(model, zeros, tolerance=1.0, report=bad)
+    assert good.notes == [] and good.uniform_bits == 4.0
+    (note,) = bad.notes
+    assert "worse than none" in note and bad.lines()[-1] == f"note: {note}"
