@@ -328,8 +328,9 @@ def evaluate(
         proposals other than ``posterior``, need continuous latents: they run on a thawed model, in floating point.
     limit: evaluate that many items, chosen at random with ``seed``.
 
-    Raises EvaluationError for NaN or infinity, NotRepresentable for items outside the model's space, UsageError,
-    and MissingPackage where floating point is asked for without PyTorch.
+    Raises EvaluationError for NaN or infinity, and its NotCausal for a module whose networks see what they are asked
+    to predict; NotRepresentable for items outside the model's space, UsageError, and MissingPackage where floating
+    point is asked for without PyTorch.
     """
     settings = Settings.of(
         estimator,
@@ -344,6 +345,8 @@ def evaluate(
     density, space = _density(model, arithmetic, device)
     index = None if limit is None or limit >= len(loaded) else choose(len(loaded), _positive(limit), seed)
     size = _batch_size(model, loaded, max_memory)
+    if density.arithmetic == "float" and space is not None:
+        _check_causal(density, loaded, space, index)
     if getattr(density, "stated", False) and density.kind != "exact" and estimator != "elbo":
         raise UsageError(
             f"{estimator} needs to know how the likelihood is put together, and a {type(model).__name__} has no law() "
@@ -381,6 +384,18 @@ def evaluate(
     )
     both = continuous.two_sided(settings.two_sided) if settings.two_sided else None
     return dataclasses.replace(result, two_sided=both, symbols=space.symbols)
+
+
+def _check_causal(density: Any, data: DataSet, space: Space, index: np.ndarray | None) -> None:
+    """Whether the networks of a module keep to their order. What cannot be looked at is not called exact."""
+    from codelength.likelihood.causality import ITEMS, check_causal
+
+    if getattr(density, "stated", False):
+        return
+    few = np.arange(min(ITEMS, len(data))) if index is None else index[:ITEMS]
+    for batch in batches(data, space, few):
+        if not check_causal(density.module, batch.items, device=density.device) and density.kind == "exact":
+            density.kind = "unchecked"
 
 
 def _positive(limit: int) -> int:

@@ -11,6 +11,7 @@
     ├── FreezeError           a module that cannot be frozen, or whose frozen rate is too much worse
     ├── NotFrozen             push or pop asked of a model in floating point
     ├── EvaluationError       NaN or infinity in a likelihood
+    │   └── NotCausal             a network that sees what it is asked to predict, so that it has no likelihood
     ├── MissingPackage        a package of an extra, such as PyTorch, that is not installed
     ├── RecipeError           an unknown key or a value of the wrong kind in a recipe
     ├── CheckpointError       a run folder that cannot be resumed
@@ -115,6 +116,10 @@ class NotFrozen(CodelengthError):
 
 
 class EvaluationError(CodelengthError):
+    pass
+
+
+class NotCausal(EvaluationError):
     pass
 
 

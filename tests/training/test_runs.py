@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from codelength.data.arrays import from_array
-from codelength.errors import CheckpointError, DataError, RecipeError, UsageError
+from codelength.errors import CheckpointError, DataError, FreezeError, RecipeError, UsageError
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 from codelength.models.made import MADEConfig, build_made
@@ -169,3 +169,26 @@ def test_a_module_of_ones_own_is_trained(tmp_path):
         train(nn.Linear(2, 2), ITEMS, tmp_path / "other")
     with pytest.raises(DataError, match="space"):
         train(OwnModel(), np.zeros((10, 3, 3), np.uint8), tmp_path / "other")
+
+
+class Unfreezable(OwnModel):
+    """Each element's logit goes through a function that has no exact rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network.append(nn.Hardswish())
+
+
+def test_what_cannot_be_frozen_is_said_before_training(tmp_path, monkeypatch):
+    def no_step(*arguments, **options):
+        raise AssertionError("training has begun")
+
+    monkeypatch.setattr("codelength.training.run.train_model", no_step)
+    model = Unfreezable()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(FreezeError, match="Hardswish"):
+        train(model, ITEMS, tmp_path / "run")
+    assert not (tmp_path / "run").exists() and model.training
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    with pytest.raises(AssertionError, match="training has begun"):
+        train(model, ITEMS, tmp_path / "run", freeze=False)

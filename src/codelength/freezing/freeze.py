@@ -7,7 +7,9 @@ project promises: 0.1% for exact models, 0.3% for bounds.
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,25 +57,12 @@ CALIBRATION_DRAWS = 4
 class FreezeReport:
     """Per layer: parts, median rms of the integer weights, log2 of the proved bound, signal-to-noise ratio in dB.
 
-    float_bits and frozen_bits: mean bits per item on the calibration items, the same items for both; uniform_bits: of
-    symbols that are all equally likely.
+    float_bits and frozen_bits: mean bits per item on the calibration items, the same items for both.
     """
 
     layers: list[dict[str, Any]] = field(default_factory=list)
     float_bits: float = math.nan
     frozen_bits: float = math.nan
-    uniform_bits: float = math.nan
-
-    @property
-    def notes(self) -> list[str]:
-        """What to know of the model before it is used, a sentence each; mostly nothing."""
-        if not self.frozen_bits > self.uniform_bits:
-            return []
-        return [
-            f"{self.frozen_bits:.4f} bits an item are more than the {self.uniform_bits:.4f} of symbols that are all "
-            "equally likely: the model is worse than none on the calibration items; see whether it was trained on "
-            "data of this kind"
-        ]
 
     @property
     def loss(self) -> float:
@@ -86,7 +75,7 @@ class FreezeReport:
             snr = r.get("snr_db", math.nan)
             out.append(f"{r['layer']:32s} {r['parts']:5d} {r['rms']:7.1f} {r['bits']:7.2f} {snr:7.1f}")
         out.append(f"float {self.float_bits:.4f} bits, frozen {self.frozen_bits:.4f} bits an item ({self.loss:+.4%})")
-        return out + [f"note: {note}" for note in self.notes]
+        return out
 
 
 def freeze(
@@ -110,19 +99,36 @@ def freeze(
     if not (hasattr(model, "law") and hasattr(model, "space")):
         raise FreezeError(f"expected a model with a space and a law, got {type(model).__name__} without")
     report = report if report is not None else FreezeReport()
+    with _evaluating(model):
+        frozen = _frozen(model, items, report)
+        _compare(model, frozen, torch.from_numpy(items.astype(np.int64)), items, report, tolerance)
+    return frozen
+
+
+def check_freezable(model: Any, items: Any) -> None:
+    """Freeze a model, trained or not, for a few items (n, *shape), and judge no rate: what has no exact rule is found
+    out before it is trained. Raises FreezeError, naming it."""
+    with _evaluating(model), torch.random.fork_rng([]):
+        _frozen(model, _items(items), FreezeReport())
+
+
+@contextlib.contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            walker = _Walker(report)
-            x = torch.from_numpy(np.ascontiguousarray(items).astype(np.int64))
-            context: dict[str, Any] = {"shape": tuple(items.shape[1:])}
-            law = walker.law(model.law(), x, context, {}, "")
-            frozen = FrozenModel.create(model.space, law, walker.tensors)
-            _compare(model, frozen, x, items, report, tolerance)
+            yield
     finally:
         model.train(was_training)
-    return frozen
+
+
+def _frozen(model: Any, items: np.ndarray, report: FreezeReport) -> FrozenModel:
+    """The program of a model in evaluation mode."""
+    walker = _Walker(report)
+    x = torch.from_numpy(np.ascontiguousarray(items).astype(np.int64))
+    law = walker.law(model.law(), x, {"shape": tuple(items.shape[1:])}, {}, "")
+    return FrozenModel.create(model.space, law, walker.tensors)
 
 
 def _items(calibration: Any) -> np.ndarray:
@@ -139,7 +145,6 @@ def _compare(
     bits = nats.double().numpy() / -math.log(2)
     frozen_bits = frozen.code_length_bits(items[some])
     report.float_bits, report.frozen_bits = float(bits.mean()), float(frozen_bits.mean())
-    report.uniform_bits = math.prod(items.shape[1:]) * math.log2(frozen.space.symbols)
     allowed = tolerance
     if allowed is None:
         allowed = EXACT_TOLERANCE if frozen.kind == "exact" else BOUND_TOLERANCE

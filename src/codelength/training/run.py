@@ -29,6 +29,7 @@ from codelength.errors import CheckpointError, DataError, RecipeError, UsageErro
 from codelength.files import write_atomically
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
+from codelength.likelihood.causality import ITEMS, check_causal
 from codelength.models.registry import FAMILIES, symbol_frequencies
 from codelength.training.checkpoint import load_checkpoint, save_checkpoint
 from codelength.training.config import Recipe, TrainingConfig, load_recipe, recipe_names
@@ -42,6 +43,8 @@ MODEL_FILE = "model.pt"
 FROZEN_FILE = "model.clm"
 REPORT_FILE = "freeze.txt"
 FIGURES_FILE = "run.json"
+#: Items that freezing is tried with before training.
+TRIAL_ITEMS = 8
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def train(
     can name; where they are given, they must be the ones that the run began with.
 
     Raises RecipeError, UsageError (a folder that holds a run already; too little memory), DataError, CheckpointError,
-    FreezeError, EvaluationError.
+    FreezeError, EvaluationError (NotCausal before the first step).
     """
     out = Path(out)
     changes = list(changes or [])
@@ -128,6 +131,8 @@ def train(
         tell(str(size))
         what = f"a {type(model).__name__} on {split.name}"
         check_footprint(size, what, limit, lambda _: "make the networks or training.batch smaller, or give more memory")
+    if recipe is None and not resume:  # the package's own families are known to keep to their order, and to freeze
+        _try(module, split, fresh=start is None, freeze=freeze)
     labelled = bool(getattr(module, "labels", 0))
     figures: dict[str, Any] = {
         "model": name,
@@ -383,6 +388,15 @@ def _check(module: nn.Module, split: Split) -> None:
                 raise DataError(
                     f"expected labels from 0 to {labels - 1}, but {named(wrong[0])} has the label {given[wrong[0]]}"
                 )
+
+
+def _try(module: Any, split: Split, *, fresh: bool, freeze: bool) -> None:
+    """Find out before the first step what would make the training vain. Raises NotCausal, FreezeError."""
+    from codelength.freezing.freeze import check_freezable
+
+    check_causal(module, split.some(ITEMS), fresh=fresh)
+    if freeze:
+        check_freezable(module, split.some(TRIAL_ITEMS))
 
 
 def _make_folder(out: Path) -> None:
