@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -569,3 +570,39 @@ def test_one_bit_images_hold_zeros_and_ones(tmp_path):
     Image.fromarray(np.eye(5, dtype=np.uint8) * 255).convert("1").save(path)
     pixels = decode_image(path.read_bytes(), path.name)
     assert pixels.array.dtype == bool and set(pixels.array.view(np.uint8).ravel()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("number", "type_", "values", "kept"),
+    [
+        (280, 3, (0, 0, 0), False),
+        (280, 3, (0,), True),
+        (281, 5, ((255, 1),) * 3, True),
+        (281, 2, "255", True),
+        (340, 3, (0,), True),
+        (274, 3, (1,), False),
+        (274, 2, "1", True),
+        (318, 5, ((1, 3), (1, 3)), False),
+        (318, 3, (1, 1), True),
+        (305, 2, "a program", False),
+        (305, 12, (1.5,), True),
+    ],
+)
+def test_a_tag_that_some_readers_refuse_keeps_the_file(number, type_, values, kept):
+    array = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)
+    stream = io.BytesIO()
+    if isinstance(values, str):
+        value, count = values, 0
+    else:
+        value, count = [part for v in values for part in (v if isinstance(v, tuple) else (v,))], len(values)
+    tifffile.imwrite(
+        stream,
+        array,
+        photometric="rgb",
+        compression="deflate",
+        metadata=None,
+        software=False,
+        extratags=[(number, type_, count, value, True)],
+    )
+    found = decode_image(stream.getvalue(), "a.tif")
+    assert isinstance(found, str) == kept, found

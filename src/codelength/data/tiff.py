@@ -44,6 +44,15 @@ CARRIED = frozenset({254, 255, PHOTOMETRIC, 263, *range(269, 273), 274, 280, 281
 CARRIED |= {296, 297, 305, 306, 315, 316, 318, 319, EXTRA, FORMAT, 340, 341, 700, 33432, 33550, 33723, 33922, 34264}
 CARRIED |= {34377, 34675, 34735, 34736, 34737, 42112, 42113, 50838, 50839}
 
+# Types that readers expect of carried tags (TIFF 6.0, section 8): whole numbers, rationals, texts; and tags that have
+# one value of each sample.  A file in which they are otherwise is one that some readers refuse.
+_EXPECTED = {number: {1, 3, 4} for number in (254, 255, PHOTOMETRIC, 263, 274, 280, 281, 290, 291, 296, 297)}
+_EXPECTED |= {number: {1, 3, 4} for number in (EXTRA, FORMAT)}
+_EXPECTED |= {number: {5} for number in (282, 283, 286, 287, 318, 319)}
+_EXPECTED |= {number: {1, 2, 7} for number in (*range(269, 273), 285, 305, 306, 315, 316, 33432, 34737, 42112, 42113)}
+_EXPECTED |= {number: {1, 3, 4, 6, 8, 9, 11, 12} for number in (340, 341)}
+_PER_SAMPLE = {280, 281, 340, 341}
+
 NONE, LZW, DEFLATE, PACKBITS = 1, 5, 8, 32773
 _COMPRESSIONS = {NONE: "none", LZW: "LZW", DEFLATE: "deflate", 32946: "deflate", PACKBITS: "packbits"}
 
@@ -356,6 +365,10 @@ def _metadata(structure: Structure, mode: str) -> bytes:
         tag = tags[number]
         if tag.type not in TYPES or (not structure.big and tag.type >= _LONG8) or tag.type == 13 or not tag.count:
             raise Unsuitable(f"its tag {number} has the type {tag.type}")
+        if tag.type not in _EXPECTED.get(number, TYPES):
+            raise Unsuitable(f"its tag {number} has the type {tag.type}, with which readers may refuse it")
+        if number in _PER_SAMPLE and tag.count != max(1, MODES[mode][1]):
+            raise Unsuitable(f"its tag {number} has {tag.count} values, not one of each sample")
         parts.append(struct.pack("<HHI", number, tag.type, tag.count) + tag.raw)
     flags = (structure.order == ">") + 2 * structure.big
     metadata = b"T" + bytes([flags]) + b"".join(parts)
