@@ -57,12 +57,25 @@ CALIBRATION_DRAWS = 4
 class FreezeReport:
     """Per layer: parts, median rms of the integer weights, log2 of the proved bound, signal-to-noise ratio in dB.
 
-    float_bits and frozen_bits: mean bits per item on the calibration items, the same items for both.
+    float_bits and frozen_bits: mean bits per item on the calibration items, the same items for both; uniform_bits: of
+    symbols that are all equally likely.
     """
 
     layers: list[dict[str, Any]] = field(default_factory=list)
     float_bits: float = math.nan
     frozen_bits: float = math.nan
+    uniform_bits: float = math.nan
+
+    @property
+    def notes(self) -> list[str]:
+        """What to know of the model before it is used, a sentence each; mostly nothing."""
+        if not self.frozen_bits > self.uniform_bits:
+            return []
+        return [
+            f"{self.frozen_bits:.4f} bits an item are more than the {self.uniform_bits:.4f} of symbols that are all "
+            "equally likely: the model is worse than none on the calibration items; see whether it was trained on "
+            "data of this kind"
+        ]
 
     @property
     def loss(self) -> float:
@@ -75,7 +88,7 @@ class FreezeReport:
             snr = r.get("snr_db", math.nan)
             out.append(f"{r['layer']:32s} {r['parts']:5d} {r['rms']:7.1f} {r['bits']:7.2f} {snr:7.1f}")
         out.append(f"float {self.float_bits:.4f} bits, frozen {self.frozen_bits:.4f} bits an item ({self.loss:+.4%})")
-        return out
+        return out + [f"note: {note}" for note in self.notes]
 
 
 def freeze(
@@ -145,6 +158,7 @@ def _compare(
     bits = nats.double().numpy() / -math.log(2)
     frozen_bits = frozen.code_length_bits(items[some])
     report.float_bits, report.frozen_bits = float(bits.mean()), float(frozen_bits.mean())
+    report.uniform_bits = math.prod(items.shape[1:]) * math.log2(frozen.space.symbols)
     allowed = tolerance
     if allowed is None:
         allowed = EXACT_TOLERANCE if frozen.kind == "exact" else BOUND_TOLERANCE

@@ -230,7 +230,9 @@ class FrozenModel:
         """Items (count, *shape): ``pop`` from a stack of seeded random words, so the same pictures everywhere."""
         shape = shape or tuple(s for s in self.space.shape if s is not None)
         if not self.space.admits(shape):
-            raise NotRepresentable(f"expected a shape that fits {self.space.shape}, got {shape}")
+            batch = len(shape) == len(self.space.shape) + 1 and self.space.admits(tuple(shape)[1:])
+            hint = f"; give that of one item, {tuple(shape)[1:]}: the count says how many" if batch else ""
+            raise NotRepresentable(f"expected a shape that fits {self.space.shape}, got {shape}{hint}")
         if not count:
             return np.zeros((0, *shape), np.int32)
         items = self.law.pop(Stack.seeded(seed), count, {"shape": shape}, start=True)

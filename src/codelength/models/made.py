@@ -37,6 +37,7 @@ from codelength.laws.marginal import Marginal, Responsibilities, Switch
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 from codelength.models import orders as ordering
+from codelength.models.show import Described
 from codelength.networks.conditionals import DegreeConditional, UniformIndex
 from codelength.networks.masked import MaskedMLP
 
@@ -74,7 +75,7 @@ class MADEConfig:
     seed: int = 0
 
 
-class MADE(nn.Module):
+class MADE(Described, nn.Module):
     """A mixture of K autoregressive members over the items of a space.
 
     leaf: distribution of one element (see codelength.distributions). orders (K, D): orders[k, t] is the row-major index

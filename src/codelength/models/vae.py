@@ -25,6 +25,7 @@ from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
+from codelength.models.show import Described
 from codelength.networks.conditionals import NetworkConditional, RasterConditional, UniformIndex, elements_of
 from codelength.networks.masked import InputScale
 from codelength.networks.residual import (
@@ -94,7 +95,7 @@ class VAEConfig:
     seed: int = 0
 
 
-class VAE(nn.Module):
+class VAE(Described, nn.Module):
     """A hierarchy of latents over the items of a space.
 
     leaf: distribution of one element of an item. shapes: of the latents, from below. encoders[l](the layer below) and
