@@ -53,6 +53,8 @@ def fit_stream(
 def representable(items: np.ndarray, stream: Stream, symbols: int) -> np.ndarray:
     """(n,) booleans: which of ``items`` (n, *shape) come back bit for bit from symbols below ``symbols``."""
     n = len(items)
+    if items.dtype.kind not in "biuf" or (items.dtype.kind == "f" and items.dtype.itemsize > 8):
+        return np.zeros(n, bool)  # complex numbers and wider floats hold what no integer does
     values = _whole_numbers(items)
     if stream.levels:
         table = np.array(stream.levels, np.int64)
