@@ -187,3 +187,15 @@ def test_the_examples_of_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.
             examples += len(test.examples)
             assert not runner.run(test).failed, name
     assert examples
+
+
+def test_a_range_is_two_numbers_or_one(pairs: FrozenModel, pair_items: np.ndarray, tmp_path: Path) -> None:
+    cl.compress(pair_items[:9], tmp_path / "a.clen", pairs)
+    assert np.array_equal(cl.decompress(tmp_path / "a.clen", range=5), pair_items[5:6])
+    assert np.array_equal(cl.decompress(tmp_path / "a.clen", range=np.int64(8)), pair_items[8:9])
+    for wrong in ("a", "ab", 1.5, (1,), (1, 2, 3), (0, 1.5), slice(1, 2)):
+        with pytest.raises(UsageError, match="expected a range such as"):
+            cl.decompress(tmp_path / "a.clen", range=wrong)  # type: ignore[arg-type]
+    for outside in (9, -1):
+        with pytest.raises(UsageError, match="within 0:9"):
+            cl.decompress(tmp_path / "a.clen", range=outside)

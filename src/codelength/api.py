@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import io
 import math
+import operator
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -181,7 +182,7 @@ def decompress(
     archive: str | os.PathLike[str],
     dest: str | os.PathLike[str] | None = None,
     *,
-    range: tuple[int, int] | None = None,
+    range: tuple[int, int] | int | None = None,
     names: Sequence[str] | None = None,
     force: bool = False,
     keep_going: bool = False,
@@ -193,13 +194,15 @@ def decompress(
 
     dest: a name that ends in ``.npy`` or ``.npz`` takes an array, one of an image file a single item, any other is a
     folder.
-    range, names: only the items ``range[0] <= number < range[1]``, or the files whose names match a pattern.
+    range, names: only the items ``range[0] <= number < range[1]`` (a single number: that item, as a batch of one), or
+    the files whose names match a pattern.
     force: replace files that exist. keep_going: leave out what is damaged, and report it.
     max_output, max_memory: bytes that may be written, and held. model: for archives that only name theirs.
 
     Returns an array, a list of images for archives of folders, or a ``Report`` of what was written. Raises
     ArchiveError, UsageError, DataError.
     """
+    range = _item_range(range)
     with open_archive(archive, model, max_memory=max_memory) as opened:
         if dest is None:
             return opened.read(range, names=names, damaged=[] if keep_going else None, max_output=max_output)
@@ -213,6 +216,19 @@ def decompress(
             images=ImageFiles(),
         )
         return report
+
+
+def _item_range(range: object) -> tuple[int, int] | None:
+    if range is None:
+        return None
+    try:
+        if not isinstance(range, (tuple, list)):
+            number = operator.index(range)  # type: ignore[arg-type]
+            return number, number + 1
+        start, stop = (operator.index(bound) for bound in range)
+        return start, stop
+    except (TypeError, ValueError):
+        raise UsageError(f"expected a range such as (100, 200), or the number of one item, got {range!r}") from None
 
 
 def open(
