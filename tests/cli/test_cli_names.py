@@ -171,3 +171,15 @@ def test_any_name_on_any_terminal(tmp_path: Path) -> None:
                 assert b"%1B[31m.txt" in shown and b"%FF.txt" in shown and b"two%0Alines" in shown
     back = {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()}
     assert back["%FF.txt"] == b"\xff.txt" and back["日本.txt"] == "日本.txt".encode() and len(back) == 4
+
+
+def test_a_name_that_was_escaped_is_shown_as_it_was(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "two\nlines").write_bytes(b"x")
+    (tmp_path / "in" / os.fsdecode(b"\xff.txt")).write_bytes(b"y")
+    archive = compress(tmp_path / "in", tmp_path / "a.clen")
+    capfd.readouterr()
+    assert main(["decompress", str(archive), str(tmp_path / "out")]) == 0
+    shown = capfd.readouterr().err
+    assert r"'two\nlines' was written as 'two%0Alines'" in shown
+    assert r"'\udcff.txt' was written as '%FF.txt'" in shown

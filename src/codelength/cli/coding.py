@@ -139,7 +139,8 @@ def decompress(
     parts = [f"{report.items:,} items"] + ([f"{report.files:,} other files"] if report.files else [])
     say(f"wrote {' and '.join(parts)} to {dest}", quiet=quiet or str(json) == "-")
     for old, new in report.renamed:
-        warn(f"{show(old)} was written as {show(new)}")
+        # Not show(old), which often is the very name that was written.
+        warn(f"{old[:120]!r} was written as {show(new)}")
     for note in report.notes:
         warn(note)
     lines = list(damage.show_lines(report.damaged, names))
