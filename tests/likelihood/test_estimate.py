@@ -349,14 +349,7 @@ def test_few_effective_draws_come_with_what_to_do(pairs: FrozenModel) -> None:
         assert dataclasses.replace(some, diagnostics=enough).notes == []
 
 
-@pytest.mark.parametrize("dtype", ["complex64", "complex128", "longdouble"])
-def test_numbers_wider_than_integers_are_refused_and_lose_no_part(
-    pairs: FrozenModel, pair_items: np.ndarray, dtype: str
-) -> None:
-    items = pair_items.astype(dtype)
-    if items.dtype.itemsize == 8 and dtype == "longdouble":
-        pytest.skip("a long double is a double here")
-    if items.dtype.kind == "c":
-        items += 1j
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_numbers_are_refused_and_lose_no_part(pairs: FrozenModel, pair_items: np.ndarray, dtype: str) -> None:
     with pytest.raises(NotRepresentable, match="whole numbers from 0 to"):
-        cl.evaluate(pairs, items)
+        cl.evaluate(pairs, pair_items.astype(dtype) + np.array(1j, dtype))
