@@ -12,9 +12,10 @@ import io
 import math
 import operator
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -29,19 +30,18 @@ from codelength.archive.reader import Archive
 from codelength.archive.writer import write_archive
 from codelength.data import DataSet, datasets, load_data
 from codelength.data.arrays import from_array
+from codelength.data.load import check_spec
 from codelength.data.seeded import choose
 from codelength.errors import NotFrozen, NotRepresentable, UsageError, needing_torch
 from codelength.files import check_destination, exists_already, write_atomically
-from codelength.laws.completion import complete
-from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
 from codelength.likelihood.batches import as_they_are, batches
-from codelength.likelihood.densities import FrozenDensity
 from codelength.likelihood.estimate import Density, Estimate, Settings, estimate, estimate_by, worse_than_uniform
 from codelength.resolve import (
     ImageFiles,
     find_packaged,
     load_model,
+    model_path,
     open_source,
     packaged_name,
     run_folder,
@@ -49,13 +49,16 @@ from codelength.resolve import (
 from codelength.weights import Packaged, packaged
 
 if TYPE_CHECKING:
+    # Imported by what needs them: they bring numba, and wrong usage is to be told before that takes its time.
     from torch import nn
 
     from codelength.freezing.freeze import FreezeReport
+    from codelength.laws.frozen import FrozenModel
     from codelength.training.run import Run
 
+    Model = str | os.PathLike[str] | FrozenModel
+
 Data = str | os.PathLike[str] | np.ndarray | DataSet | ArchiveItems
-Model = str | os.PathLike[str] | FrozenModel
 
 __all__ = [
     "compress",
@@ -125,6 +128,7 @@ def compress(
     """
     items, seconds = parse_block(block)
     check_target(archive, data, force=force)
+    check_names(model, data)
     frozen = _frozen(model)
     opened = open_source(_in_memory(data), layout=layout, trust_download=trust_download)
     figures = write_archive(
@@ -285,6 +289,7 @@ def verify(
     Raises ArchiveError where the file is damaged, whose ``damaged`` lists every block and entry that cannot be given
     back; DataError where it holds other data.
     """
+    check_names(model, data)
     source = None if data is None else open_source(_in_memory(data), layout=layout).source
     with open_archive(archive, model, max_memory=max_memory) as opened:
         return {**opened.verify(source).to_json(), **about("verify"), "sound": True, "damaged": []}
@@ -387,7 +392,7 @@ def evaluate(
     with needing_torch(f"{estimator} with continuous latents"):
         from codelength.likelihood.continuous import ROWS, Continuous
 
-    inner = density.model if isinstance(density, FrozenDensity) else density.module  # type: ignore[attr-defined]
+    inner = density.model if hasattr(density, "model") else density.module  # type: ignore[attr-defined]
     # A limit of memory is kept about as well as a density of draws allows: activations are kept for gradients.
     rows = 0 if max_memory is None else min(ROWS, size)
     continuous = Continuous(inner, settings, seed=seed, device=device, rows=rows)
@@ -421,7 +426,7 @@ def _positive(limit: int) -> int:
 
 
 def _batch_size(model: Any, data: DataSet, max_memory: int | None) -> int:
-    if max_memory is None or not isinstance(model, FrozenModel) or data.items is None:
+    if max_memory is None or not _is_frozen(model) or data.items is None:
         return 1024
     return max(1, min(1024, max_memory // model.memory_bytes(1, data.items.shape[1:])))
 
@@ -435,10 +440,12 @@ def _density(model: Any, arithmetic: str | None, device: str) -> tuple[Density, 
         from codelength.likelihood.floating import FloatDensity
 
         return FloatDensity(module, device), module.space
-    if isinstance(model, str | os.PathLike | FrozenModel):
+    if isinstance(model, str | os.PathLike) or _is_frozen(model):
         if arithmetic == "float":
             raise UsageError("a frozen model computes in integers; give the run folder or the module for floats")
         frozen = _frozen(model)
+        from codelength.likelihood.densities import FrozenDensity
+
         return FrozenDensity(frozen), frozen.space
     if arithmetic == "frozen":
         raise NotFrozen("expected a frozen model, got a module in floating point; freeze it first")
@@ -459,6 +466,8 @@ def inpaint(
         raise NotRepresentable(
             f"expected one item to complete, got an array of {len(image)} of them; give one, such as image[0]"
         )
+    from codelength.laws.completion import complete
+
     return complete(frozen, np.asarray(image), np.asarray(mask), count, seed=seed, draws=draws)
 
 
@@ -536,6 +545,9 @@ def train(
     ``figures``. Raises RecipeError, UsageError, DataError, CheckpointError, FreezeError, EvaluationError, and
     MissingPackage without PyTorch.
     """
+    from codelength.training.ahead import check_ahead
+
+    check_ahead(model, data, Path(out), resume=resume, start=start, changes=changes or ())
     with needing_torch("training"):
         from codelength.training.run import train as run_training
     return run_training(
@@ -614,8 +626,21 @@ def _in_memory(data: Data) -> str | os.PathLike[str] | np.ndarray | DataSet:
     return np.asarray(data) if isinstance(data, ArchiveItems) else data
 
 
+def check_names(model: Any, data: Any = None) -> None:
+    """Raise UsageError or DataError where a model or data is named that is not there; nothing is read or imported."""
+    if isinstance(model, str | os.PathLike):
+        model_path(model)
+    if isinstance(data, str | os.PathLike):
+        check_spec(data)
+
+
+def _is_frozen(model: Any) -> TypeGuard[FrozenModel]:
+    frozen = sys.modules.get("codelength.laws.frozen")  # without it there is no such model
+    return frozen is not None and isinstance(model, frozen.FrozenModel)
+
+
 def _frozen(model: Any) -> FrozenModel:
-    if isinstance(model, FrozenModel):
+    if _is_frozen(model):
         return model
     if isinstance(model, str | os.PathLike):
         return load_model(model)

@@ -9,6 +9,8 @@ import typer
 
 from codelength.cli import options
 from codelength.cli.output import say, warn, write_json
+from codelength.files import exists_already
+from codelength.machine import use_device
 from codelength.report.text import show_archive, show_compression, show_read_cost, table
 
 if TYPE_CHECKING:
@@ -57,11 +59,13 @@ def compress(
 
     What the model cannot represent is kept by general codecs inside the archive.
     """
-    options.prepare(device, jobs, quiet)
+    options.prepare(jobs, quiet)
     limit = options.size(max_memory)
     archive = options.one_place(archive, out, "ARCHIVE")
     from codelength import api
 
+    api.check_target(archive, data, force=force)
+    options.check_names(model, data, device=device)
     costs: list[ReadCost] = []
     figures = api.compress(
         data,
@@ -116,9 +120,12 @@ def decompress(
     With --keep-going, damaged items are zeros in arrays and missing from folders; they are listed, and the exit status
     is 1.
     """
-    options.prepare(device, jobs, quiet)
+    options.prepare(jobs, quiet)
     memory, output = options.size(max_memory), options.size(max_output)
     dest = options.one_place(dest, out, "DEST")
+    options.check_names(model)
+    if dest.suffix and dest.is_file() and not force:
+        raise exists_already(dest)
     from codelength import api
     from codelength.archive import damage
     from codelength.archive.names import show
@@ -126,9 +133,11 @@ def decompress(
     from codelength.resolve import ImageFiles
 
     with api.open_archive(archive, model, max_memory=memory) as opened:
+        wanted = options.item_range(range_, opened.items)
+        use_device(device)
         report = opened.extract(
             dest,
-            options.item_range(range_, opened.items),
+            wanted,
             name,
             force=force,
             keep_going=keep_going,
@@ -167,11 +176,12 @@ def inspect(
     max_memory: options.MaxMemory = None,
 ) -> None:
     """Tell what an archive holds and what it costs, without decoding it."""
-    options.prepare(device, jobs, quiet)
+    options.prepare(jobs, quiet)
     limit = options.size(max_memory)
     from codelength import api
 
     with api.open_archive(archive, max_memory=limit) as opened:
+        use_device(device)
         figures = {**opened.inspect().to_json(), **api.about("inspect")}
         if not quiet and str(json) != "-":
             header = opened.header
@@ -220,12 +230,16 @@ def verify(
 
     Every damaged block is named, with the items that are lost with it.
     """
-    options.prepare(device, jobs, quiet)
+    options.prepare(jobs, quiet)
     limit = options.size(max_memory)
+    options.check_names(model)
     from codelength import api
     from codelength.archive import damage
     from codelength.errors import ArchiveError
 
+    options.check_names(model, data)
+    api.open_archive(archive, model, max_memory=limit).close()
+    use_device(device)
     try:
         figures = api.verify(archive, data, model=model, layout=layout, max_memory=limit)
     except ArchiveError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from codelength.cli import options
 from codelength.cli.output import say
+from codelength.machine import use_device
 from codelength.report.text import table
 from codelength.sizes import show_size
 
@@ -15,7 +16,8 @@ def models(
     max_memory: options.MaxMemory = None,
 ) -> None:
     """List the packaged models; with --quiet their names only."""
-    options.prepare(device, jobs, quiet)
+    options.prepare(jobs, quiet)
+    use_device(device)
     options.size(max_memory)
     from codelength import api
 
@@ -50,7 +52,8 @@ def datasets(
     max_memory: options.MaxMemory = None,
 ) -> None:
     """List the data sets that can be named; with --quiet their names only."""
-    options.prepare(device, jobs, quiet)
+    options.prepare(jobs, quiet)
+    use_device(device)
     options.size(max_memory)
     from codelength import api
 

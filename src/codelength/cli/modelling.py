@@ -15,7 +15,7 @@ from codelength.cli import options
 from codelength.cli.output import say, warn, write_json
 from codelength.cli.run import INTERRUPTED
 from codelength.errors import CodelengthError, UsageError
-from codelength.machine import check_memory_limit, limit_memory
+from codelength.machine import check_memory_limit, limit_memory, use_device
 from codelength.progress import task
 from codelength.report.text import show_comparison, show_estimate
 from codelength.sizes import show_size
@@ -114,7 +114,7 @@ def evaluate(
     quiet: options.Quiet = False,
 ) -> None:
     """Say how probable data is under a model, with error bars."""
-    options.prepare(device, jobs, quiet)
+    options.prepare(jobs, quiet)
     memory = options.size(max_memory)
     if per_item is not None and per_item.suffix not in (".npy", ".csv"):
         raise UsageError(f"expected a name that ends in .npy or .csv for figures per item, got {per_item}")
@@ -131,6 +131,14 @@ def evaluate(
         "two_sided": two_sided,
     }
     Settings.of(**asked)  # type: ignore[arg-type]  # before anything is read
+    options.check_names(model, data)
+    if against is not None:
+        options.check_names(against)
+    if limit is not None and limit < 1:
+        raise UsageError(f"expected a limit of at least one item, got {limit}")
+    if arithmetic not in (None, "float", "frozen"):
+        raise UsageError(f"expected the arithmetic float or frozen, got {arithmetic!r}")
+    use_device(device)
     loaded = api.as_data(data, layout=layout, trust_download=trust_download)
     total = len(loaded) if limit is None else min(limit, len(loaded))
 
@@ -231,7 +239,7 @@ def sample(
     With --manifold, nothing is drawn: the picture shows the mean items (medians, for more than sixteen symbols) of
     count x count latents at equal steps of the prior's probability.
     """
-    options.prepare(device, jobs, quiet)
+    options.prepare(jobs, quiet)
     memory = options.size(max_memory)
     if (inpaint is None) != (mask is None):
         raise UsageError("in-painting needs both --inpaint IMAGE and --mask MASK")
@@ -241,6 +249,10 @@ def sample(
         raise UsageError(f"expected an output name that ends in .png or .npy, got {out}")
     if manifold and (inpaint is not None or shape is not None):
         raise UsageError("a picture of the manifold takes neither an image to complete nor a shape")
+    for picture in (inpaint, mask):
+        if picture is not None:
+            options.check_names(None, str(picture))
+    options.check_names(model, device=device)
     from codelength import api
 
     frozen = api.load(model)
@@ -318,11 +330,14 @@ def train(
     the run. The test split is never read. A model that needs more than --max-memory (most of what the machine has free,
     unless told) is refused before it is built.
     """
-    options.prepare("cpu", jobs, quiet)
+    options.prepare(jobs, quiet)
     memory = options.size(max_memory)
     check_memory_limit(memory)
     if recipe is None and not resume:
         raise UsageError("expected the name or the file of a recipe, got none; `codelength train --help` lists them")
+    from codelength.training.ahead import check_ahead
+
+    check_ahead(recipe, data, out, resume=resume, start=start, changes=changes or ())
     with _told_where_slow("loading PyTorch ...", quiet):
         from codelength import api
 
@@ -402,9 +417,10 @@ def demo(
     """
     memory = options.size(max_memory)
     check_memory_limit(memory)
-    options.prepare(device, jobs, quiet)
+    options.prepare(jobs, quiet)
     from codelength.demo import demo as run_demo
 
+    use_device(device)
     _limit_training(memory)
 
     def answer(text: str) -> None:

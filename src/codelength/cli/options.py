@@ -138,12 +138,19 @@ def item_range(text: str | None, count: int) -> tuple[int, int] | None:
     return start, stop
 
 
-def prepare(device: str, jobs: int | None, quiet: bool) -> None:
+def prepare(jobs: int | None, quiet: bool) -> None:
     """Set the process up before a command imports what it needs, and let the user know what the command waits for and
     how far it is, unless it is to be quiet."""
     tell_notices(None if quiet else lambda text: print(text, file=sys.stderr, flush=True))
     watch(watcher(quiet))
     use_threads(jobs)
+
+
+def check_names(model: str | Path | None, data: str | None = None, *, device: str = "cpu") -> None:
+    """Refuse a model or data that is not there, then make the device ready, which takes PyTorch."""
+    from codelength import api
+
+    api.check_names(model, data)
     use_device(device)
 
 

@@ -16,6 +16,7 @@ from codelength.data.folders import from_folder, from_images
 from codelength.data.images import FORMATS, JPEG_EXTENSIONS
 from codelength.data.registry import REGISTRY, Entry, pinned_sha256, read_split
 from codelength.errors import DataError, UsageError
+from codelength.files import require_regular
 
 _SPEC = re.compile(r"(?P<name>[^:\[\]]+)(:(?P<split>[^:\[\]]*))?(?P<range>\[[^\[\]]*\])?")
 _LAYOUTS = {2: "nd", 3: "nhw", 4: "nhwc"}
@@ -53,6 +54,21 @@ def parse_spec(text: str) -> Spec:
     if not name or (colon and not part and name != rest):
         raise UsageError(f"expected NAME, NAME:SPLIT or a path, got {text!r}")
     return Spec(name, part or None, start, stop)
+
+
+def check_spec(spec: str | os.PathLike[str]) -> None:
+    """Raise what ``load_data`` raises for data that is not there, without reading any."""
+    parsed = parse_spec(spec) if isinstance(spec, str) else Spec(os.fspath(spec), None, None, None)
+    if isinstance(spec, str) and parsed.name in REGISTRY:
+        entry = REGISTRY[parsed.name]
+        if parsed.part is not None:
+            entry.check_split(parsed.part)
+        return
+    path = Path(parsed.name).expanduser()
+    if not _exists(path):
+        raise DataError(_missing(parsed.name))
+    if not path.is_dir():
+        require_regular(path, "a file of data")
 
 
 def _exists(path: str | Path) -> bool:

@@ -56,6 +56,11 @@ class Entry:
     def count(self, split: str) -> int:
         return sum(piece.stop - piece.start for piece in self.splits[split])
 
+    def check_split(self, split: str) -> None:
+        """Raise UsageError for a split that is not there."""
+        if split not in self.splits:
+            raise UsageError(f"{self.name} has no split {split!r}; choose one of {', '.join(self.splits)}")
+
 
 def _held_out(train: int, valid: int, test: int) -> dict[str, tuple[Piece, ...]]:
     """Source splits train and test; the last ``valid`` training items are held out."""
@@ -189,8 +194,7 @@ def read_split(
     Raises UsageError for an unknown split, DataError for files that cannot be had or whose contents are not
     those expected.
     """
-    if split not in entry.splits:
-        raise UsageError(f"{entry.name} has no split {split!r}; choose one of {', '.join(entry.splits)}")
+    entry.check_split(split)
     kept, kept_labels = [], []
     for piece in entry.splits[split]:
         items, labels = _read_part(entry.source, piece.part, trust_download)

@@ -22,7 +22,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,42 +36,10 @@ from codelength.laws.marginal import Marginal, Responsibilities, Switch
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 from codelength.models import orders as ordering
+from codelength.models.configs import MADEConfig as MADEConfig
 from codelength.models.show import Described
 from codelength.networks.conditionals import DegreeConditional, UniformIndex
 from codelength.networks.masked import MaskedMLP
-
-
-@dataclass(frozen=True)
-class MADEConfig:
-    """hidden: units of each hidden layer. residual_blocks: with one hidden size, blocks of two layers each on top.
-
-    direct: connections from inputs to outputs, inside the logits. leaf: "bernoulli", "categorical",
-    "beta_binomial" or "logistic_mixture" with so many `components`; empty for bernoulli on two symbols and categorical
-    on more.
-
-    orders: "natural" (row by row), "random", or "symmetries": the raster of a grey image seen from its eight sides,
-    eight members with a shared mask. rolls: with symmetries, each order also rolled by up to so many pixels, edges
-    wrapping round, which makes (2 rolls + 1)^2 members of each. masks: mask sets; with random orders each has an order
-    of its own. resample: train under masks (and orders, if they are random) drawn anew for every batch, and keep the
-    `masks` sets for evaluation.
-
-    degrees: of the hidden units, "even", "random", or "information" (dense where each further position tells much).
-    labels: how many there are to be conditioned on, 0 for none. seed: of orders, degrees and weights.
-    """
-
-    hidden: tuple[int, ...] = (512,)
-    residual_blocks: int = 0
-    direct: bool = True
-    dropout: float = 0.0
-    leaf: str = ""
-    components: int = 5
-    orders: str = "natural"
-    rolls: int = 0
-    masks: int = 1
-    resample: bool = False
-    degrees: str = "even"
-    labels: int = 0
-    seed: int = 0
 
 
 class MADE(Described, nn.Module):

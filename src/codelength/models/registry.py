@@ -1,17 +1,19 @@
-"""Model families by the name that recipes give them."""
+"""Model families by the name that recipes give them; PyTorch is imported when one is built."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
-from codelength.laws.space import Space
-from codelength.models.made import MADEConfig, build_made
-from codelength.models.vae import VAEConfig, build_vae
+from codelength.models.configs import MADEConfig, VAEConfig
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from codelength.laws.space import Space
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,21 @@ class Family:
     build: Callable[[Any, Space, np.ndarray | None], nn.Module]
 
 
+def _made(config: MADEConfig, space: Space, frequencies: np.ndarray | None) -> nn.Module:
+    from codelength.models.made import build_made
+
+    return build_made(config, space, frequencies)
+
+
+def _vae(config: VAEConfig, space: Space, frequencies: np.ndarray | None) -> nn.Module:
+    from codelength.models.vae import build_vae
+
+    return build_vae(config, space, frequencies)
+
+
 FAMILIES: dict[str, Family] = {
-    "made": Family(MADEConfig, build_made),
-    "vae": Family(VAEConfig, build_vae),
+    "made": Family(MADEConfig, _made),
+    "vae": Family(VAEConfig, _vae),
 }
 
 

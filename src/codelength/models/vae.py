@@ -11,7 +11,6 @@ the continuous distributions that the grid cuts up; files and evaluation see the
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
+from codelength.models.configs import VAEConfig as VAEConfig
 from codelength.models.show import Described
 from codelength.networks.conditionals import NetworkConditional, RasterConditional, UniformIndex, elements_of
 from codelength.networks.masked import InputScale
@@ -37,62 +37,6 @@ from codelength.networks.residual import (
     last,
     upwards,
 )
-
-
-@dataclass(frozen=True)
-class VAEConfig:
-    """latents: units of each stochastic layer, the one next to the data first. hidden: units of the hidden layers of
-    each network (encoders and decoders alike, decoders in the opposite order).
-
-    strides: for convolutional networks on images; how many times coarser the grid of each stochastic layer is than that
-    of the layer below it, a power of two, and ``latents`` are then channels of that grid. A top layer of stride 0 is a
-    vector without a grid. channels: of the networks at full resolution, at half, at a quarter and so on; blocks:
-    residual blocks at each of these resolutions. head: hidden units of residual blocks that turn the features of each
-    pixel into its distribution.
-
-    labels: how many there are to be conditioned on, 0 for none. Items are coded without being told theirs: the label is
-    a latent like the others, uniform, with a learned posterior.
-
-    neighbourhood: (rows, columns) that the distribution of a pixel sees of the image itself besides its latents: the
-    pixels that come before it of so many rows, its own the last, and so many columns with its own in the middle
-    (PixelVAE: Gulrajani et al. 2017). Empty for none.
-
-    background: share of the blank background (pixels of symbol 0 with nothing else around them) that the training
-    objective looks at, drawn anew at each step and weighted up, so that the expectation stays as it is.
-
-    latent_bits: precision of the grid on which latents are coded. reach: how far that grid goes on either side, in
-    units of a standard normal, a power of two; lower layers, whose priors are learned, may go further than most.
-
-    leaf: "bernoulli", "categorical", "beta_binomial" or "logistic_mixture" with so many `components`; empty for
-    bernoulli on two symbols and categorical on more.
-
-    samples: k of the importance-weighted objective (Burda, Grosse, Salakhutdinov 2016, equation 8), 1 for the plain
-    bound. gradient: "plain", or "doubly_reparameterised" (Tucker, Lawson, Gu, Maddison 2019, equation 8; Bauer and Mnih
-    2021 for several stochastic layers), which keeps the encoder's signal as k grows.
-
-    free_nats: what each stochastic layer may cost, on average over a batch, before its cost counts (Kingma et al. 2016,
-    equation 15; their lambda). warmup_steps: over which the cost of latents rises linearly from nothing. Both shape the
-    training objective only; what is reported is the bound. seed: of the weights.
-    """
-
-    latents: tuple[int, ...] = (32,)
-    hidden: tuple[int, ...] = (256, 256)
-    strides: tuple[int, ...] = ()
-    channels: tuple[int, ...] = (32, 64, 64)
-    blocks: tuple[int, ...] = (1, 1, 2)
-    head: tuple[int, ...] = ()
-    neighbourhood: tuple[int, ...] = ()
-    labels: int = 0
-    background: float = 1.0
-    latent_bits: int = 12
-    reach: int = 8
-    leaf: str = ""
-    components: int = 5
-    samples: int = 1
-    gradient: str = "plain"
-    free_nats: float = 0.0
-    warmup_steps: int = 0
-    seed: int = 0
 
 
 class VAE(Described, nn.Module):

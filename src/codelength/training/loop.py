@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from codelength.data.seeded import choose
 from codelength.errors import CheckpointError, EvaluationError, UsageError
+from codelength.training.ahead import CHECKPOINT_FILE
 from codelength.training.checkpoint import load_checkpoint, save_checkpoint
 from codelength.training.config import TrainingConfig
 from codelength.training.muon import Muon, is_hidden_matrix
 from codelength.training.progress import Log, Progress
 
-CHECKPOINT_FILE = "checkpoint.pt"
 LOG_FILE = "log.csv"
 # The averaged weights are brought up to date every so many steps, with the decay raised to that power: nearly the same
 # average for a fraction of the memory traffic.

@@ -31,15 +31,14 @@ from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
 from codelength.likelihood.causality import ITEMS, check_causal
 from codelength.models.registry import FAMILIES, symbol_frequencies
+from codelength.training.ahead import MODEL_FILE, RECIPE_FILE, check_ahead, check_finished
 from codelength.training.checkpoint import load_checkpoint, save_checkpoint
 from codelength.training.config import Recipe, TrainingConfig, load_recipe, recipe_names
 from codelength.training.data import CALIBRATION_ITEMS, Split, load_split, stored_spec
-from codelength.training.loop import CHECKPOINT_FILE, FREE, train_model
+from codelength.training.loop import FREE, train_model
 from codelength.training.progress import Teller
 from codelength.training.size import check_footprint, check_recipe, footprint
 
-RECIPE_FILE = "recipe.toml"
-MODEL_FILE = "model.pt"
 FROZEN_FILE = "model.clm"
 REPORT_FILE = "freeze.txt"
 FIGURES_FILE = "run.json"
@@ -95,12 +94,7 @@ def train(
         changes.append(f"training.max_minutes={float(minutes)}")
     if seed is not None:
         changes.append(f"training.seed={seed}")
-    if resume and not (out / CHECKPOINT_FILE).is_file():
-        raise CheckpointError(
-            f"expected a run to resume in {out}, found no {CHECKPOINT_FILE} there; train without --resume first"
-        )
-    if not resume and (out / CHECKPOINT_FILE).exists():
-        raise UsageError(f"{out} holds a run already; resume it, or choose another folder")
+    check_ahead(model, data, out, resume=resume, start=start, changes=changes)
     recipe, config = _recipe(model, out, changes, resume, seed)
     name = recipe.model if recipe is not None else type(model).__name__
     source = data if data is not None else _own_data(recipe, out, resume)
@@ -236,8 +230,7 @@ def _figures(run: Path) -> dict[str, Any]:
 
 def _finished(run: Path) -> dict[str, Any]:
     """What a finished run has left of its model. Raises UsageError, CheckpointError."""
-    if not (run / MODEL_FILE).is_file():
-        raise UsageError(f"expected a finished run in {run}, found no {MODEL_FILE}; finish its training first")
+    check_finished(run)
     return load_checkpoint(run / MODEL_FILE)
 
 
@@ -285,18 +278,12 @@ def _recipe(
         if resume and stored.is_file():
             raise UsageError(f"the run in {out} was begun from a recipe; resume it without a module")
         return None, _module_config(changes)
-    if resume and not stored.is_file():
-        raise UsageError(
-            f"the run in {out} was begun from a module of its own; resume it in Python, with that module: "
-            "codelength.train(module, data, out, resume=True)"
-        )
     if resume:
         recipe = load_recipe(stored, changes)
         if model is not None:
             _same_recipe(model, load_recipe(stored), out)
-    elif model is None:
-        raise UsageError("expected the name or the file of a recipe, got none; only --resume can do without")
     else:
+        assert model is not None
         recipe = load_recipe(model, changes)
         if seed is not None and hasattr(recipe.section, "seed"):
             changes.append(f"{recipe.model}.seed={seed}")

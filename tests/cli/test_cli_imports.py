@@ -1,0 +1,126 @@
+"""Wrong usage is told before PyTorch, numba or scipy are imported, and help before numpy is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Runs commands in one process, in which some modules cannot be imported; prints statuses and sentences as JSON.
+_RUN = """
+import contextlib, io, json, sys
+
+blocked = set(sys.argv[1].split(","))
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in blocked:
+            raise AssertionError("imported " + name)
+
+sys.meta_path.insert(0, Block())
+from codelength.cli import main
+
+results = []
+for arguments in json.loads(sys.argv[2]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(arguments)
+    results.append([status, out.getvalue(), err.getvalue()])
+print(json.dumps(results))
+"""
+
+
+def run_blocked(blocked: str, commands: list[list[str]], folder: Path) -> list[tuple[int, str, str]]:
+    text = json.dumps(commands)
+    done = subprocess.run([sys.executable, "-c", _RUN, blocked, text], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [tuple(result) for result in json.loads(done.stdout)]
+
+
+COMMANDS = ["demo", "train", "evaluate", "sample", "compress", "decompress", "inspect", "verify", "models", "datasets"]
+
+
+def test_help_and_version_import_neither_numpy_nor_anything_larger(tmp_path: Path) -> None:
+    commands = [["--help"], ["-h"], ["--version"], []] + [[name, "--help"] for name in COMMANDS]
+    for (status, out, err), command in zip(
+        run_blocked("numpy,numba,scipy,torch", commands, tmp_path), commands, strict=True
+    ):
+        assert (status, err) == (0, "") and out, command
+
+
+DATA = "threshold-digits:test"
+MODEL = "made-digits"
+
+# Command lines, and words of the sentence that answers them.
+WRONG = {
+    "compress no/data x.clen --model made-digits": "neither a data set",
+    f"compress {DATA} x.clen --model no-model": "neither a packaged model",
+    "compress digits:tets x.clen --model made-digits": "no split 'tets'",
+    "compress items.npy held.npy --model made-digits": "is no archive",
+    "compress items.npy x.clen --model made-digits --device cuda --no-such": "no such option",
+    "compress no/data x.clen --model made-digits --device cuda": "neither a data set",
+    "compress items.npy folder --model made-digits": "got the folder",
+    "compress items.npy x.clen": "missing option",
+    "compress items.npy x.clen --model made-digits --max-memory lots": "lots",
+    "decompress no.clen x.npy": "cannot be read",
+    "decompress items.npy x.npy": "archive",
+    "decompress no.clen held.npy": "exists and is not overwritten",
+    "decompress no.clen x.npy --model no-model --device cuda": "neither a packaged model",
+    "inspect no.clen": "cannot be read",
+    "verify no.clen": "cannot be read",
+    "verify no.clen no/data": "neither a data set",
+    "verify no.clen --model no-model --device cuda": "neither a packaged model",
+    "evaluate no-model --data items.npy": "neither a packaged model",
+    "evaluate made-digits --data no/data --device cuda": "neither a data set",
+    "evaluate made-digits --data items.npy --against no-model": "neither a packaged model",
+    "evaluate made-digits --data items.npy --estimator magic": "estimators",
+    "evaluate made-digits --data items.npy --limit 0": "at least one item",
+    "evaluate made-digits --data items.npy --arithmetic exact": "float or frozen",
+    "evaluate made-digits --data items.npy --per-item x.txt": ".csv",
+    "sample no-model --count 1 -o x.png": "neither a packaged model",
+    "sample made-digits --count 0 -o x.png": "count of at least 1",
+    "sample made-digits --count 1 -o x.gif": ".npy",
+    "sample made-digits --count 1 -o x.png --inpaint a.png": "--mask",
+    "sample made-digits --count 1 -o x.png --inpaint no.png --mask no.png": "neither a data set",
+    "train no-recipe -o run": "name or the file of a recipe",
+    "train -o run": "recipe",
+    "train broken.toml -o run": "TOML",
+    "train made-digits -o run --set training.stepz=3": "stepz",
+    "train made-digits -o run --set training.steps=0": "at least 1",
+    "train made-digits -o run --data no/data": "neither a data set",
+    "train made-digits -o run --data digits:tets": "no split",
+    "train made-digits -o items.npy": "is a file",
+    "train made-digits -o begun": "holds a run already",
+    "train made-digits -o run --start folder": "finished run",
+    "train made-digits -o run --resume": "to resume",
+    "train made-digits -o run --seed -1": "at least 0",
+    "models --no-such": "no such option",
+    "datasets --no-such": "no such option",
+    "demo --no-such": "no such option",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("items.npy", "held.npy"):
+        np.save(tmp_path / name, np.zeros((3, 8, 8), np.uint8))
+    for name in ("folder", "begun"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "begun" / "checkpoint.pt").write_bytes(b"")
+    (tmp_path / "broken.toml").write_text("model = ")
+    return tmp_path
+
+
+def test_wrong_usage_is_told_before_heavy_imports(folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    commands = [line.split() for line in WRONG]
+    for (line, words), (status, out, err) in zip(
+        WRONG.items(), run_blocked("numba,scipy,torch", commands, folder), strict=True
+    ):
+        assert status in (1, 2) and out == "", (line, err)
+        assert err.startswith("codelength: ") and err.count("\n") == 1 and words in err, (line, err)
+    assert sorted(folder.rglob("*")) == before
