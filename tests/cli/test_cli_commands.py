@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -224,12 +225,13 @@ def test_every_help_has_common_options_and_examples_that_parse(
     run(command, "-h")
     assert capsys.readouterr().out == text
     assert all(option in text for option in ("--device", "--jobs", "--max-memory", "-q, --quiet", "-h, --help"))
-    assert 2 <= len(EXAMPLES[command]) <= 4
+    assert 2 <= len(EXAMPLES[command]) <= 5
     group = typer.main.get_command(app)
     for line in EXAMPLES[command]:
         assert f"    {line}\n" in text + "\n"
         program, name, *arguments = shlex.split(line)
         assert (program, name) == ("codelength", command)
+        arguments = list(itertools.takewhile(lambda word: word not in "<>", arguments))  # the rest is the shell's
         with group.make_context("codelength", [], resilient_parsing=True) as above:
             found = group.get_command(above, name)  # type: ignore[attr-defined]
             found.make_context(name, arguments, parent=above).close()  # raises where an option or value is wrong

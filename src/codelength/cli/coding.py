@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codelength.cli import options
+from codelength.cli import options, pipes
 from codelength.cli.output import say, warn, write_json
 from codelength.files import exists_already
 from codelength.machine import use_device
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from codelength.archive.read_cost import ReadCost
     from codelength.archive.reader import Archive
 
+#: Name of the temporary file of an archive that is piped in.
+PIPED = "archive.clen"
+
 
 def compress(
     data: options.DataArgument,
@@ -24,7 +27,8 @@ def compress(
         str, typer.Option("--model", metavar="MODEL", help="A packaged name, a run folder or a model file.")
     ],
     archive: Annotated[
-        Path | None, typer.Argument(metavar="ARCHIVE", help="The file to write.", show_default=False)
+        Path | None,
+        typer.Argument(metavar="ARCHIVE", help="The file to write; - for stdout.", show_default=False),
     ] = None,
     out: options.Out = None,
     block: Annotated[
@@ -62,14 +66,16 @@ def compress(
     options.prepare(jobs, quiet)
     limit = options.size(max_memory)
     archive = options.one_place(archive, out, "ARCHIVE")
+    pipes.check_inputs(data)
+    output = pipes.Output(archive, "archive.clen", json)
     from codelength import api
 
-    api.check_target(archive, data, force=force)
-    options.check_names(model, data, device=device)
+    api.check_target(output.path, data, force=force)
+    options.check_names(model, None if pipes.is_pipe(data) else data, device=device)
     costs: list[ReadCost] = []
     figures = api.compress(
-        data,
-        archive,
+        str(pipes.received(data, "array.npy")) if pipes.is_pipe(data) else data,
+        output.path,
         model,
         block=block,
         embed_model=not no_embed_model,
@@ -80,9 +86,10 @@ def compress(
         trust_download=trust_download,
         read_cost=costs.append,
     )
-    lines = [show_compression(figures), f"wrote {archive}", show_archive(figures), *map(show_read_cost, costs)]
+    lines = [show_compression(figures), f"wrote {output.shown}", show_archive(figures), *map(show_read_cost, costs)]
     say("\n".join(lines), quiet=quiet or str(json) == "-")
     write_json(json, figures)
+    output.deliver()
 
 
 def decompress(
@@ -91,7 +98,7 @@ def decompress(
         Path | None,
         typer.Argument(
             metavar="DEST",
-            help="A folder, an array (NAME.npy, NAME.npz), or an image file for one item.",
+            help="A folder, an array (NAME.npy, NAME.npz), or an image file for one item; - for standard output.",
             show_default=False,
         ),
     ] = None,
@@ -121,8 +128,10 @@ def decompress(
     is 1.
     """
     options.prepare(jobs, quiet)
-    memory, output = options.size(max_memory), options.size(max_output)
+    memory, most = options.size(max_memory), options.size(max_output)
     dest = options.one_place(dest, out, "DEST")
+    pipes.check_inputs(archive)
+    output = pipes.Output(dest, "item", json)
     options.check_names(model)
     if dest.suffix and dest.is_file() and not force:
         raise exists_already(dest)
@@ -132,21 +141,21 @@ def decompress(
     from codelength.errors import CorruptBlock
     from codelength.resolve import ImageFiles
 
-    with api.open_archive(archive, model, max_memory=memory) as opened:
+    with api.open_archive(pipes.received(archive, PIPED), model, max_memory=memory) as opened:
         wanted = options.item_range(range_, opened.items)
         use_device(device)
         report = opened.extract(
-            dest,
+            _piped_form(opened, output.path, wanted, name) if output.is_pipe else dest,
             wanted,
             name,
             force=force,
             keep_going=keep_going,
-            max_output=output,
+            max_output=most,
             images=ImageFiles(),
         )
         names, entries = opened.names, opened.directory.entries
     parts = [f"{report.items:,} items"] + ([f"{report.files:,} other files"] if report.files else [])
-    say(f"wrote {' and '.join(parts)} to {dest}", quiet=quiet or str(json) == "-")
+    say(f"wrote {' and '.join(parts)} to {output.shown}", quiet=quiet or str(json) == "-")
     for old, new in report.renamed:
         # Not show(old), which often is the very name that was written.
         warn(f"{old[:120]!r} was written as {show(new)}")
@@ -158,12 +167,20 @@ def decompress(
     if len(lines) > damage.SHOWN:
         warn(f"not given back: what is lost for {len(lines) - damage.SHOWN:,} more reasons; --json lists all of it")
     write_json(json, {**report.to_json(names), **api.about("decompress")})
+    output.deliver()
     if report.damaged:
         gone = damage.lost(report.damaged)
         raise CorruptBlock(
             f"{damage.how_many(gone):,} of {entries:,} entries could not be given back ({damage.show_ranges(gone)}); "
             f"all else that was asked for is written"
         )
+
+
+def _piped_form(opened: Archive, path: Path, wanted: tuple[int, int] | None, names: list[str] | None) -> Path:
+    """What standard output is to hold: one file of a folder as it is, an ``.npz`` as such, else one array."""
+    if opened.header.kind == "folder" and opened.select(wanted, names).count == 1:
+        return path  # a folder
+    return path.with_suffix(".npz" if opened.header.kind == "npz" else ".npy")
 
 
 def inspect(
@@ -180,7 +197,8 @@ def inspect(
     limit = options.size(max_memory)
     from codelength import api
 
-    with api.open_archive(archive, max_memory=limit) as opened:
+    pipes.check_inputs(archive)
+    with api.open_archive(pipes.received(archive, PIPED), max_memory=limit) as opened:
         use_device(device)
         figures = {**opened.inspect().to_json(), **api.about("inspect")}
         if not quiet and str(json) != "-":
@@ -237,8 +255,13 @@ def verify(
     from codelength.archive import damage
     from codelength.errors import ArchiveError
 
-    options.check_names(model, data)
+    pipes.check_inputs(archive, data)
+    options.check_names(model, None if pipes.is_pipe(data) else data)
+    shown = "standard input" if pipes.is_pipe(archive) else str(archive)
+    archive = pipes.received(archive, PIPED)
     api.open_archive(archive, model, max_memory=limit).close()
+    if pipes.is_pipe(data):
+        data = str(pipes.received("-", "array.npy"))
     use_device(device)
     try:
         figures = api.verify(archive, data, model=model, layout=layout, max_memory=limit)
@@ -252,5 +275,5 @@ def verify(
             write_json(json, {**figures, "damaged": [found.to_json(names) for found in error.damaged]})
         raise
     what = f"all {figures['items']:,} items decode" + ("" if data is None else f" to those of {data}")
-    say(f"{archive} is sound: {what}", quiet=quiet or str(json) == "-")
+    say(f"{shown} is sound: {what}", quiet=quiet or str(json) == "-")
     write_json(json, figures)

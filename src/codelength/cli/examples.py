@@ -29,22 +29,26 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "codelength compress binarized-mnist:test digits.clen --model made-binarized-mnist --no-embed-model",
         "codelength compress 'mnist:test[:1000]' digits.clen --model vae-mnist --json figures.json",
         "codelength compress scans/ scans.clen --model runs/scans --block 0.5s",
+        "codelength compress - - --model made-digits < digits.npy > digits.clen",
     ),
     "decompress": (
         "codelength decompress scans.clen scans-again/",
         "codelength decompress scans.clen some.npy --range 100:200",
         "codelength decompress scans.clen one.png --range 5",
         "codelength decompress scans.clen -o scans-again/ --name 'plate-3/*.png' --force",
+        "codelength decompress - - --range 100:200 < scans.clen > some.npy",
     ),
     "inspect": (
         "codelength inspect scans.clen",
         "codelength inspect scans.clen --list",
         "codelength inspect scans.clen --json -",
+        "codelength inspect - < scans.clen",
     ),
     "verify": (
         "codelength verify scans.clen",
         "codelength verify scans.clen scans/",
         "codelength verify scans.clen --json -",
+        "codelength verify - scans/ < scans.clen",
     ),
     "models": (
         "codelength models",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codelength.cli import options
+from codelength.cli import options, pipes
 from codelength.cli.output import say, warn, write_json
 from codelength.cli.run import INTERRUPTED
 from codelength.errors import CodelengthError, UsageError
@@ -131,7 +131,8 @@ def evaluate(
         "two_sided": two_sided,
     }
     Settings.of(**asked)  # type: ignore[arg-type]  # before anything is read
-    options.check_names(model, data)
+    pipes.check_inputs(data)
+    options.check_names(model, None if pipes.is_pipe(data) else data)
     if against is not None:
         options.check_names(against)
     if limit is not None and limit < 1:
@@ -139,7 +140,8 @@ def evaluate(
     if arithmetic not in (None, "float", "frozen"):
         raise UsageError(f"expected the arithmetic float or frozen, got {arithmetic!r}")
     use_device(device)
-    loaded = api.as_data(data, layout=layout, trust_download=trust_download)
+    source = str(pipes.received(data, "array.npy")) if pipes.is_pipe(data) else data
+    loaded = api.as_data(source, layout=layout, trust_download=trust_download)
     total = len(loaded) if limit is None else min(limit, len(loaded))
 
     def one(name: str) -> tuple[FrozenModel, Estimate]:
@@ -172,7 +174,7 @@ def evaluate(
 
     frozen, result = one(model)
     figures = {"model": model, "data": data, **result.to_json()}
-    lines = [show_estimate(data, result)]
+    lines = [show_estimate("standard input" if pipes.is_pipe(data) else data, result)]
     if against is not None:
         other, theirs = one(against)
         gap = compare(result, theirs)

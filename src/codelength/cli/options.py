@@ -67,16 +67,25 @@ def destination(path: Path | None) -> Path | None:
 
 
 DataArgument = Annotated[
-    str, typer.Argument(metavar="DATA", help="A data set NAME[:SPLIT][[A:B]], or a path; see `codelength datasets`.")
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="A data set NAME[:SPLIT][[A:B]], a path, or - for .npy on stdin.",
+    ),
 ]
-ArchiveArgument = Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive.", show_default=False)]
+ArchiveArgument = Annotated[
+    Path, typer.Argument(metavar="ARCHIVE", help="An archive; - for stdin.", show_default=False)
+]
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A packaged name, a run folder or a model file.", show_default=False)
 ]
 ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="MODEL", help="The model, for archives that do not hold theirs.")
 ]
-DataOption = Annotated[str, typer.Option("--data", metavar="DATA", help="A data set or a path.", show_default=False)]
+DataOption = Annotated[
+    str,
+    typer.Option("--data", metavar="DATA", help="A data set, a path, or - for .npy on stdin.", show_default=False),
+]
 Layout = Annotated[
     str | None,
     typer.Option("--layout", metavar="AXES", help="Axes of an array (nhwc, nchw, nhw or nd) if the guess is wrong."),

@@ -15,6 +15,7 @@ from typing import Any
 
 import typer
 
+from codelength.cli import pipes
 from codelength.cli.streams import printable, tolerate_all_characters
 from codelength.cli.usage import explain_usage
 from codelength.errors import CodelengthError
@@ -106,7 +107,7 @@ class _ToStderr(logging.Handler):
 
 
 def _invoke(command: Any, arguments: list[str]) -> None:
-    with command.make_context("codelength", list(arguments)) as context:
+    with pipes.scope(), command.make_context("codelength", list(arguments)) as context:
         command.invoke(context)
 
 

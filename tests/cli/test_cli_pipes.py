@@ -1,0 +1,110 @@
+"""``-`` as an input and as an output, through real pipes."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def piped(
+    *arguments: object, given: bytes = b"", temporary: Path, status: int = 0
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command with an input through a pipe; nothing may be left where temporary files lie."""
+    temporary.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "codelength", *map(str, arguments)],
+        input=given,
+        capture_output=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    assert done.returncode == status, done.stderr
+    assert list(temporary.iterdir()) == []
+    return done
+
+
+def npy(data: bytes) -> np.ndarray:
+    return np.load(io.BytesIO(data))
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    return tmp_path / "temporary"
+
+
+def test_an_array_goes_through_pipes_to_an_archive_and_back(
+    pairs_file: Path, pair_data: Path, pair_items: np.ndarray, tmp_path: Path, temporary: Path
+) -> None:
+    array = pair_data.read_bytes()
+    done = piped("compress", "-", "-", "--model", pairs_file, given=array, temporary=temporary)
+    archive = done.stdout
+    assert b"wrote standard output" in done.stderr
+    named = tmp_path / "array.npy"
+    named.write_bytes(array)
+    piped("compress", named, tmp_path / "a.clen", "--model", pairs_file, temporary=temporary)
+    assert archive == (tmp_path / "a.clen").read_bytes()  # the name included
+
+    back = piped("decompress", "-", "-", given=archive, temporary=temporary)
+    assert (npy(back.stdout) == pair_items).all() and b"300 items to standard output" in back.stderr
+    part = piped("decompress", "-", "-", "--range", "10:20", "-q", given=archive, temporary=temporary)
+    assert (npy(part.stdout) == pair_items[10:20]).all() and part.stderr == b""
+    piped("decompress", "-", tmp_path / "back.npy", given=archive, temporary=temporary)
+    assert (np.load(tmp_path / "back.npy") == pair_items).all()
+
+    assert b"300" in piped("inspect", "-", given=archive, temporary=temporary).stdout
+    told = piped("verify", "-", pair_data, given=archive, temporary=temporary).stdout
+    assert told.startswith(b"standard input is sound: all 300 items")
+    assert b"standard input" in piped("evaluate", pairs_file, "--data", "-", given=array, temporary=temporary).stdout
+
+
+def test_one_file_of_a_folder_comes_out_as_its_bytes(pairs_file: Path, tmp_path: Path, temporary: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    pixels = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.fromarray(pixels).save(folder / "a.png")
+    (folder / "b.txt").write_bytes(b"\x00text\xff\n")
+    (folder / "c.txt").write_bytes(b"more")
+    archive = piped("compress", folder, "-", "--model", pairs_file, "-q", temporary=temporary).stdout
+    text = piped("decompress", "-", "-", "--name", "b.txt", given=archive, temporary=temporary)
+    assert text.stdout == b"\x00text\xff\n"
+    image = piped("decompress", "-", "-", "--name", "*.png", given=archive, temporary=temporary)
+    assert (np.asarray(Image.open(io.BytesIO(image.stdout))) == pixels).all()
+    several = piped("decompress", "-", "-", "--name", "*.txt", given=archive, temporary=temporary, status=2)
+    assert several.stdout == b"" and b"several sorts" in several.stderr
+
+
+def test_what_cannot_go_through_pipes_is_refused(pairs_file: Path, pair_data: Path, temporary: Path) -> None:
+    for arguments, given, status, words in (
+        (("compress", pair_data, "-", "--model", pairs_file, "--json", "-"), b"", 2, b"--json"),
+        (("decompress", "-", "-", "--json", "-"), b"", 2, b"--json"),
+        (("verify", "-", "-"), b"", 2, b"got it twice"),
+        (("compress", "-", "-", "--model", pairs_file), b"no array", 1, b".npy"),
+        (("evaluate", pairs_file, "--data", "-"), b"", 1, b".npy"),
+        (("decompress", "-", "-"), b"no archive", 1, b"archive"),
+        (("inspect", "-"), b"", 1, b"archive"),
+        (("verify", "-"), b"CLEN", 1, b"archive"),
+    ):
+        done = piped(*arguments, given=given, temporary=temporary, status=status)
+        assert done.stdout == b"" and done.stderr.count(b"\n") == 1 and words in done.stderr, (arguments, done)
+
+
+def test_terminals_are_refused(pairs_file: Path, pair_data: Path, temporary: Path) -> None:
+    pty = pytest.importorskip("pty")
+    leader, terminal = pty.openpty()
+    try:
+        for arguments, words in (
+            (("compress", str(pair_data), "-", "--model", str(pairs_file)), "standard output is a terminal"),
+            (("inspect", "-"), "it is a terminal"),
+        ):
+            command = [sys.executable, "-m", "codelength", *arguments]
+            done = subprocess.run(command, stdin=terminal, stdout=terminal, stderr=subprocess.PIPE, text=True)
+            assert done.returncode == 2 and words in done.stderr, done.stderr
+    finally:
+        os.close(leader)
+        os.close(terminal)
