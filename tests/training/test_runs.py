@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -17,6 +18,7 @@ from codelength.laws.space import Space
 from codelength.models.made import MADEConfig, build_made
 from codelength.networks.conditionals import DegreeConditional
 from codelength.networks.masked import MaskedLinear
+from codelength.training import loop
 from codelength.training.config import load_recipe
 from codelength.training.run import load_run, train
 
@@ -63,10 +65,16 @@ def test_the_same_seed_gives_the_same_run(recipe, tmp_path):
     assert names[0] == names[1] != names[2]
 
 
-def test_a_run_is_resumed_from_its_own_recipe(recipe, tmp_path):
+def test_a_run_is_resumed_from_its_own_recipe(recipe, tmp_path, monkeypatch):
     whole = train(recipe, ITEMS, tmp_path / "whole", changes=["made.hidden=[9]", "training.steps=40"])
     part = tmp_path / "part"
-    train(recipe, ITEMS, part, changes=["made.hidden=[9]", "training.steps=40", "training.max_minutes=1e-9"])
+    clock = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
+        short = train(
+            recipe, ITEMS, part, changes=["made.hidden=[9]", "training.steps=40", "training.max_minutes=1e-9"]
+        )
+    assert (short.reason, short.figures["step"]) == ("minutes", 0)
     rest = train(recipe, ITEMS, part, resume=True, changes=["training.max_minutes=0"])
     assert rest.figures["step"] == 40
     assert rest.frozen.sha256 == whole.frozen.sha256

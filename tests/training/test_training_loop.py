@@ -7,7 +7,6 @@ import dataclasses
 import math
 import os
 import signal
-import types
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +128,7 @@ def test_early_stopping_keeps_the_best_weights(tmp_path):
 
 def test_minutes_end_the_run_and_the_rate(tmp_path, monkeypatch):
     clock = [1000.0]
-    monkeypatch.setattr(loop, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
     config = dataclasses.replace(QUICK, steps=10**9, max_minutes=0.5, validate_every=10**6)
 
     def tick(step: int) -> None:
@@ -139,6 +138,32 @@ def test_minutes_end_the_run_and_the_rate(tmp_path, monkeypatch):
     assert (outcome.reason, outcome.step) == ("minutes", 30)
     assert outcome.figures["mixture"] < 0
     assert learning_rate(config, 100, minutes=0.5) == 0
+
+
+@pytest.mark.parametrize("stop", [1, 17, 30])
+def test_resuming_is_the_same_to_the_bit_however_slow_the_machine(tmp_path, monkeypatch, stop):
+    """Checkpoints come by elapsed time; when they come must not show in what is trained."""
+    clock, speeds = [1000.0], {"fast": 0.0, "slow": 7.0, "crawling": 100.0}
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    saved: list[int] = []
+    monkeypatch.setattr(loop._Run, "save", lambda run, save=loop._Run.save: (saved.append(run.step), save(run)))
+    states, logs = [], []
+    for name, seconds in speeds.items():
+
+        def tick(step: int, seconds: float = seconds) -> None:
+            clock[0] += seconds
+            if step == stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        (tmp_path / name).mkdir()
+        saved.clear()
+        assert train_model(made(), ITEMS, ITEMS[:50], QUICK, tmp_path / name, on_step=tick).reason == "interrupted"
+        outcome = train_model(made(seed=9), ITEMS, ITEMS[:50], QUICK, tmp_path / name, resume=True)
+        assert len(saved) == 3 if name == "fast" else len(saved) > 3 or stop == 1
+        states.append(outcome.model)
+        logs.append(rows(tmp_path / name))
+    assert same_state(states[0], states[1]) and same_state(states[0], states[2])
+    assert logs[0] == logs[1] == logs[2]
 
 
 def test_learning_rate_rises_and_falls():
