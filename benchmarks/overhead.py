@@ -92,7 +92,7 @@ def measure(data: DataSet, model: FrozenModel, block: int) -> Row:
     items = np.asarray(data.items)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "items.clen"
-        figures = cl.compress(items, path, model, block=block, verify=False)
+        figures = cl.compress(items, path, model, block=block, verify=False, force=True)
         if not np.array_equal(cl.decompress(path), items):
             raise SystemExit("the archive did not give the items back")
         middle = (len(items) // 2, min(len(items) // 2 + 10, len(items)))
