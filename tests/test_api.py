@@ -199,3 +199,19 @@ def test_a_range_is_two_numbers_or_one(pairs: FrozenModel, pair_items: np.ndarra
     for outside in (9, -1):
         with pytest.raises(UsageError, match="within 0:9"):
             cl.decompress(tmp_path / "a.clen", range=outside)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: cl.load(3),
+        lambda model: cl.load_data(3),
+        lambda model: model.sample(-1),
+        lambda model: model.sample(2.5),
+        lambda model: model.sample(3, seed="a"),
+        lambda model: cl.compare(cl.evaluate(model, model.sample(3)), 3),
+    ],
+)
+def test_arguments_of_another_kind_are_named(pairs, call):
+    with pytest.raises(UsageError, match="expected"):
+        call(pairs)

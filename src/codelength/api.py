@@ -129,8 +129,8 @@ def compress(
     items, seconds = parse_block(block)
     check_target(archive, data, force=force)
     check_names(model, data)
-    frozen = _frozen(model)
     opened = open_source(_in_memory(data), layout=layout, trust_download=trust_download)
+    frozen = _frozen(model)
     figures = write_archive(
         Path(archive),
         opened.source,

@@ -67,6 +67,10 @@ def load_model(spec: str | os.PathLike[str]) -> FrozenModel:
 
 def model_path(spec: str | os.PathLike[str]) -> Path:
     """The file of a frozen model. A folder that has the name of a packaged model is written ``./name``."""
+    if not isinstance(spec, str | os.PathLike):
+        raise UsageError(
+            f"expected the name of a model or the path of its file, got {type(spec).__name__} {spec!r:.40}"
+        )
     known = packaged()
     if isinstance(spec, str) and spec in known:
         return known[spec].path

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from codelength.data import load_data
+from codelength.data.images import scan
 from codelength.errors import DataError, UsageError
 from codelength.laws.space import Space
 
@@ -108,3 +109,11 @@ def test_an_image_that_disappears_gets_a_sentence(tmp_path):
     (tmp_path / "a.png").write_bytes(b"gone")
     with pytest.raises(DataError, match="a moment ago"):
         _ = data.images[0]
+
+
+def test_empty_folders_are_named_since_they_are_not_kept(tmp_path, caplog):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_bytes(b"data")
+    (tmp_path / "inner" / "empty").mkdir(parents=True)
+    assert [entry.name for entry in scan(tmp_path)] == ["full/notes.txt"]
+    assert "1 empty folders are not kept, such as inner/empty" in caplog.text

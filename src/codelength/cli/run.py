@@ -41,7 +41,6 @@ command_line = "codelength"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     global command_line
-    _log_to_stderr()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command_line = shlex.join(["codelength", *arguments])
     tolerate_all_characters()
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = typer.main.get_command(app)
         # Not command.main(), which has its own ideas about interrupts and closed pipes.
         # In a context of its own, so that what the command chooses for itself (a device) ends with it.
-        with _ended_by_signals():
+        with _logged_to_stderr(), _ended_by_signals():
             contextvars.copy_context().run(_invoke, command, arguments)
         sys.stdout.flush()
         return 0
@@ -93,12 +92,17 @@ def _ended_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _log_to_stderr() -> None:
+@contextlib.contextmanager
+def _logged_to_stderr() -> Iterator[None]:
     """What the library has to say beside its results becomes a line like those of this program."""
-    log = logging.getLogger("codelength")
-    if not log.handlers:
-        log.addHandler(_ToStderr())
-        log.propagate = False
+    log, handler = logging.getLogger("codelength"), _ToStderr()
+    before, log.propagate = log.propagate, False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = before
 
 
 class _ToStderr(logging.Handler):

@@ -87,20 +87,24 @@ class Entry:
 def scan(folder: Path) -> list[Entry]:
     """All files below a folder, hidden ones included, sorted by the bytes of their relative names.
 
-    A link to a file inside the folder is listed like the file; empty folders are not listed.  Every other
-    link, and whatever is neither file nor folder, is an error, because it would be lost.  What this program was
-    writing when it was killed is no data: it is passed over, and the log says how many such files there are.
+    A link to a file inside the folder is listed like the file; empty folders are not listed, and the log says so.
+    Every other link, and whatever is neither file nor folder, is an error, because it would be lost.  What this
+    program was writing when it was killed is no data: it is passed over, and the log says how many such files
+    there are.
 
     Raises DataError, also for a folder that cannot be read or holds no files.
     """
     root = Path(os.path.realpath(folder))
     entries: list[Entry] = []
     left_over: list[Path] = []
+    empty: list[Path] = []
     pending = [root]
     while pending:
         here = pending.pop()
         try:
             listing = sorted(os.scandir(here), key=lambda item: item.name)
+            if not listing and here != root:
+                empty.append(here)
             for item in listing:
                 path = here / item.name
                 if item.is_dir(follow_symlinks=False):
@@ -131,6 +135,12 @@ def scan(folder: Path) -> list[Entry]:
         )
     if not entries:
         raise DataError(f"expected files in the folder {_show(root)}, got none")
+    if empty:
+        _log.warning(
+            "%d empty folders are not kept, such as %s; put a file into those that are needed",
+            len(empty),
+            _show(empty[0].relative_to(root)),
+        )
     return sorted(entries, key=lambda entry: os.fsencode(entry.name))
 
 

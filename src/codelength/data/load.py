@@ -105,6 +105,8 @@ def load_data(
     """
     if isinstance(spec, np.ndarray):
         data = from_array(spec, layout=layout, symbols=symbols)
+    elif not isinstance(spec, str | os.PathLike):
+        raise UsageError(f"expected the name of a data set, a path or an array, got {type(spec).__name__} {spec!r:.40}")
     elif not isinstance(spec, str):
         data = _load_path(Path(spec), None, layout, symbols)
     else:
@@ -120,7 +122,7 @@ def load_data(
         if not parsed.is_whole:
             data = data[parsed.start : parsed.stop]
             if not len(data):
-                raise DataError(f"the range of {spec!r} holds no items; the data has fewer")
+                raise DataError(f"the range of {spec!r} holds no items; its end comes first, or the data has fewer")
     return data if limit is None else data.subset(limit, seed)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from codelength.coding.stack import Stack
-from codelength.errors import NotRepresentable, ProgramError, StackExhausted, UnknownFeature
+from codelength.errors import NotRepresentable, ProgramError, StackExhausted, UnknownFeature, UsageError
 from codelength.exact import arithmetic as executors
 from codelength.exact import canonical
 from codelength.exact.network import is_integer, read_object
@@ -233,6 +233,9 @@ class FrozenModel:
             batch = len(shape) == len(self.space.shape) + 1 and self.space.admits(tuple(shape)[1:])
             hint = f"; give that of one item, {tuple(shape)[1:]}: the count says how many" if batch else ""
             raise NotRepresentable(f"expected a shape that fits {self.space.shape}, got {shape}{hint}")
+        for what, number in (("a number of items", count), ("a seed", seed)):
+            if not isinstance(number, int | np.integer) or number < 0:
+                raise UsageError(f"expected {what}, a whole number of at least 0, got {number!r:.40}")
         if not count:
             return np.zeros((0, *shape), np.int32)
         items = self.law.pop(Stack.seeded(seed), count, {"shape": shape}, start=True)

@@ -612,6 +612,9 @@ class Comparison:
 
 def compare(a: Estimate, b: Estimate) -> Comparison:
     """Compare two estimates item by item. Raises UsageError where they are not of the same items."""
+    for estimate_ in (a, b):
+        if not isinstance(estimate_, Estimate):
+            raise UsageError(f"expected two estimates, as evaluate gives them, got {type(estimate_).__name__}")
     same = len(a.item_index) == len(b.item_index) and np.array_equal(a.item_index, b.item_index)
     if not same or not np.array_equal(a.item_dims, b.item_dims):
         raise UsageError(
