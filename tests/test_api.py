@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import pkgutil
 from pathlib import Path
 
@@ -183,6 +184,9 @@ def test_the_examples_of_the_docstrings_run(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     runner, examples = doctest.DocTestRunner(), 0
     for name in cl.__all__:
+        value = getattr(cl, name)
+        if inspect.isfunction(value) and name not in ("train", "freeze", "load_run"):  # which take long, or a run
+            assert ">>> " in (value.__doc__ or ""), f"{name} has no example"
         for test in doctest.DocTestFinder(recurse=False).find(getattr(cl, name), name, globs={"cl": cl, "np": np}):
             examples += len(test.examples)
             assert not runner.run(test).failed, name

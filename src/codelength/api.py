@@ -81,6 +81,10 @@ __all__ = [
 def load(model: str | os.PathLike[str]) -> FrozenModel:
     """The frozen model of a packaged name, a run folder or a model file.
 
+        >>> model = cl.load("made-digits")
+        >>> model.space.shape, model.kind, model.sample(5, seed=1).shape
+        ((8, 8), 'exact', (5, 8, 8))
+
     It has ``log_prob(items)`` (nats per item), ``sample(count, seed=)``, ``code_length_bits(items)`` and
     ``save(path)``. Raises UsageError, ProgramError.
     """
@@ -88,7 +92,11 @@ def load(model: str | os.PathLike[str]) -> FrozenModel:
 
 
 def packaged_models() -> dict[str, Packaged]:
-    """The packaged models by name."""
+    """The packaged models by name.
+
+    >>> "made-digits" in cl.packaged_models()
+    True
+    """
     return packaged()
 
 
@@ -111,6 +119,10 @@ def compress(
     read_cost: Callable[[ReadCost], None] | None = None,
 ) -> dict[str, Any]:
     """Write ``data`` to a new archive, and return its figures under the names of ``compress --json``.
+
+        >>> figures = cl.compress("threshold-digits:test[:40]", "forty.clen", "made-digits", force=True)
+        >>> figures["items"], figures["fallback_items"], figures["verified"]
+        (40, 0, True)
 
     block: items of a block at most, such as ``64``; or the time that decoding one may take, such as ``"0.5s"``, which
     is tried out, so that the bytes depend on the machine; None for 1,024, or more where many latents make it dear to
@@ -196,6 +208,12 @@ def decompress(
 ) -> Any:
     """What an archive holds: in memory without ``dest``, else written there.
 
+        >>> figures = cl.compress("threshold-digits:test[:40]", "forty.clen", "made-digits", force=True)
+        >>> cl.decompress("forty.clen").shape, cl.decompress("forty.clen", range=(10, 15)).shape
+        ((40, 8, 8), (5, 8, 8))
+        >>> cl.decompress("forty.clen", "five.npy", range=(10, 15), force=True).items
+        5
+
     dest: a name that ends in ``.npy`` or ``.npz`` takes an array, one of an image file a single item, any other is a
     folder.
     range, names: only the items ``range[0] <= number < range[1]`` (a single number: that item, as a batch of one), or
@@ -271,7 +289,12 @@ def open(
 
 
 def inspect(archive: str | os.PathLike[str]) -> dict[str, Any]:
-    """The figures of an archive under the names of ``inspect --json``, without decoding it."""
+    """The figures of an archive under the names of ``inspect --json``, without decoding it.
+
+    >>> figures = cl.compress("threshold-digits:test[:40]", "forty.clen", "made-digits", force=True)
+    >>> cl.inspect("forty.clen")["items"]
+    40
+    """
     with open_archive(archive, max_memory=None) as opened:
         return {**opened.inspect().to_json(), **about("inspect")}
 
@@ -285,6 +308,10 @@ def verify(
     layout: str | None = None,
 ) -> dict[str, Any]:
     """Decode everything, compare all checksums, and the data if it is given; returns the figures of ``inspect``.
+
+        >>> figures = cl.compress("threshold-digits:test[:40]", "forty.clen", "made-digits", force=True)
+        >>> cl.verify("forty.clen", "threshold-digits:test[:40]")["sound"]
+        True
 
     Raises ArchiveError where the file is damaged, whose ``damaged`` lists every block and entry that cannot be given
     back; DataError where it holds other data.
@@ -458,6 +485,12 @@ def inpaint(
     model: Model, image: np.ndarray, mask: np.ndarray, *, count: int = 1, seed: int = 0, draws: int = 64
 ) -> np.ndarray:
     """Completions (count, *shape) of an item: elements where ``mask`` is set are kept, the others are drawn.
+
+        >>> digit = cl.load_data("threshold-digits:test").items[0]
+        >>> upper = np.arange(64).reshape(8, 8) < 32
+        >>> completed = cl.inpaint("made-digits", digit, upper, count=3)
+        >>> completed.shape, bool((completed[:, upper] == digit[upper]).all())
+        ((3, 8, 8), True)
 
     See ``codelength.laws.completion.complete`` for what they are draws of.
     """

@@ -78,3 +78,11 @@ def test_what_cannot_be_completed() -> None:
         complete(frozen, item, np.ones(item.shape, bool), 1, draws=0)
     with pytest.raises(UsageError, match="latents determine"):
         complete(model("flow", 1), np.zeros(2, np.int64), np.ones(2, bool), 1)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "i8"])
+def test_items_of_every_type_are_completed_alike(dtype: str, pairs: FrozenModel, pair_items: np.ndarray) -> None:
+    mask = np.arange(64).reshape(8, 8) < 32
+    completed = complete(pairs, pair_items[0].astype(dtype), mask, 3, seed=1)
+    assert np.array_equal(completed, complete(pairs, pair_items[0].astype("i8"), mask, 3, seed=1))
+    assert (completed[:, mask] == pair_items[0][mask]).all() and completed.max() <= 1

@@ -90,6 +90,10 @@ def load_data(
 ) -> DataSet:
     """Load a named data set, a file or folder, or wrap an array.
 
+        >>> data = cl.load_data("threshold-digits:test[:100]")
+        >>> data.items.shape, data.space.symbols
+        ((100, 8, 8), 2)
+
     spec: ``name[:split][[a:b]]``; or the path of an ``.npy``, ``.npz`` (``file.npz:member`` takes one array),
         IDX file (gzipped or not), image or folder of images, with an optional ``[a:b]``; or an array, items
         first. A path with the name of a data set is written ``./name``.

@@ -40,7 +40,7 @@ def complete(
         raise NotRepresentable(f"expected a mask of the item's shape {shape}, got {mask.shape}")
     set_ = mask.astype(bool)
     model.space.check(np.where(set_, item, 0)[None])
-    known = np.where(set_, item, -1).astype(np.int64).reshape(1, -1)
+    known = np.where(set_, item.astype(np.int64), -1).reshape(1, -1)  # unsigned items have no -1
     stack = Stack.seeded(seed)
     choice = np.random.default_rng(seed)
     step = max(1, GROUP_MEMORY // model.memory_bytes(draws, shape))

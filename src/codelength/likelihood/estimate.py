@@ -611,7 +611,13 @@ class Comparison:
 
 
 def compare(a: Estimate, b: Estimate) -> Comparison:
-    """Compare two estimates item by item. Raises UsageError where they are not of the same items."""
+    """Compare two estimates item by item. Raises UsageError where they are not of the same items.
+
+    >>> a = cl.evaluate("made-digits", "threshold-digits:test[:50]")
+    >>> gap = cl.compare(a, a)
+    >>> gap.nats, gap.wins
+    (0.0, 0.0)
+    """
     for estimate_ in (a, b):
         if not isinstance(estimate_, Estimate):
             raise UsageError(f"expected two estimates, as evaluate gives them, got {type(estimate_).__name__}")
