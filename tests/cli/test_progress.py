@@ -60,8 +60,9 @@ def test_tasks_are_seen_by_who_watches_and_parts_of_them_are_not() -> None:
     assert len(seen) == 7
 
 
-def test_lines_appear_without_a_terminal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """The work goes on until a line has been seen: no time is measured."""
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once a line is made, which is at once."""
     told = threading.Event()
     status = ticker.status
 
@@ -71,6 +72,11 @@ def test_lines_appear_without_a_terminal(monkeypatch: pytest.MonkeyPatch, capfd:
 
     monkeypatch.setattr(ticker, "FIRST", 0.0)
     monkeypatch.setattr(ticker, "status", seen)
+    return told
+
+
+def test_lines_appear_without_a_terminal(told: threading.Event, capfd: pytest.CaptureFixture[str]) -> None:
+    """The work goes on until a line has been seen: no time is measured."""
     watcher = ticker.watcher(quiet=False)
     assert watcher is not None and ticker.watcher(quiet=True) is None
     with watcher("waiting", 5, "items") as advance:
@@ -79,16 +85,7 @@ def test_lines_appear_without_a_terminal(monkeypatch: pytest.MonkeyPatch, capfd:
     assert re.match(r"waiting: [02] of 5 items", capfd.readouterr().err)
 
 
-def test_a_bar_appears_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    told = threading.Event()
-    status = ticker.status
-
-    def seen(*state: object) -> str:
-        told.set()
-        return status(*state)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ticker, "FIRST", 0.0)
-    monkeypatch.setattr(ticker, "status", seen)
+def test_a_bar_appears_on_a_terminal(told: threading.Event, capfd: pytest.CaptureFixture[str]) -> None:
     with ticker._shown("waiting", 5, "items", terminal=True) as advance:
         advance(2)
         assert told.wait(600)

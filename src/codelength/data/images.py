@@ -40,7 +40,7 @@ from codelength.archive.layout import MAX_ELEMENTS
 from codelength.data import bitmaps, containers, png, proof, tiff, webp
 from codelength.data.pixels import MODES, Pixels, Unsuitable
 from codelength.errors import DataError
-from codelength.files import is_left_over
+from codelength.files import is_left_over, show_path
 from codelength.progress import shown
 
 # Format of each extension that pixels can be written back to, and the modes it holds.
@@ -114,38 +114,34 @@ def scan(folder: Path) -> list[Entry]:
                     target = Path(os.path.realpath(path))
                     if not (target.is_file() and target.is_relative_to(root)):
                         raise DataError(
-                            f"{_show(path)} is a link that leaves the folder or leads to no file, and links "
+                            f"{show_path(path)} is a link that leaves the folder or leads to no file, and links "
                             f"are not kept; replace it by what it points to, or remove it"
                         )
                 status = item.stat()
                 if not stat.S_ISREG(status.st_mode):
-                    raise DataError(f"{_show(path)} is neither a file nor a folder; remove it")
+                    raise DataError(f"{show_path(path)} is neither a file nor a folder; remove it")
                 if is_left_over(item.name):
                     left_over.append(path)
                     continue
                 name = path.relative_to(root).as_posix()
                 entries.append(Entry(name, path, status.st_size, _kind(name)))
         except OSError as error:
-            raise DataError(f"expected a readable folder, but {_show(here)} is not ({error.strerror})") from None
+            raise DataError(f"expected a readable folder, but {show_path(here)} is not ({error.strerror})") from None
     if left_over:
         _log.warning(
             "%d unfinished files of earlier runs are passed over, such as %s; remove them",
             len(left_over),
-            _show(left_over[0]),
+            show_path(left_over[0]),
         )
     if not entries:
-        raise DataError(f"expected files in the folder {_show(root)}, got none")
+        raise DataError(f"expected files in the folder {show_path(root)}, got none")
     if empty:
         _log.warning(
             "%d empty folders are not kept, such as %s; put a file into those that are needed",
             len(empty),
-            _show(empty[0].relative_to(root)),
+            show_path(empty[0].relative_to(root)),
         )
     return sorted(entries, key=lambda entry: os.fsencode(entry.name))
-
-
-def _show(path: Path) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _kind(name: str) -> str:
@@ -171,7 +167,7 @@ class Stamp:
     @staticmethod
     def of(path: Path, status: os.stat_result) -> Stamp:
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"expected a file, but {_show(path)} is none (a folder, pipe, socket or device)")
+            raise DataError(f"expected a file, but {show_path(path)} is none (a folder, pipe, socket or device)")
         return Stamp(status.st_size, status.st_mtime_ns, (status.st_dev, status.st_ino))
 
 
@@ -180,7 +176,7 @@ def _read(path: Path, expected: Stamp | None = None) -> Iterator[tuple[bytes, St
 
     Raises DataError if it cannot be read, is not a regular file, or changes meanwhile (or since ``expected``).
     """
-    changed = DataError(f"{_show(path)} changed while it was being read; start again when nothing writes to it")
+    changed = DataError(f"{show_path(path)} changed while it was being read; start again when nothing writes to it")
     try:
         # Without O_NONBLOCK, opening a pipe would wait for a writer.
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -199,7 +195,7 @@ def _read(path: Path, expected: Stamp | None = None) -> Iterator[tuple[bytes, St
                 raise changed
             yield b"", stamp
     except OSError as error:
-        raise DataError(f"expected a readable file, but {_show(path)} is not ({error.strerror})") from None
+        raise DataError(f"expected a readable file, but {show_path(path)} is not ({error.strerror})") from None
 
 
 def _read_whole(path: Path, expected: Stamp | None = None) -> tuple[bytes, Stamp]:
@@ -369,13 +365,13 @@ class ImageFile:
         try:
             return proof.read_again(data, _form(self.name), pixels)
         except Unsuitable as reason:
-            raise DataError(f"expected {_show(self.path)} to be read by two libraries, but {reason}") from None
+            raise DataError(f"expected {show_path(self.path)} to be read by two libraries, but {reason}") from None
 
     def _pixels(self) -> tuple[bytes, Pixels]:
         data, _ = _read_whole(self.path, self.stamp)
         pixels = decode_image(data, self.name, jpeg=self.mode != "")
         if isinstance(pixels, str) or (pixels.mode, pixels.metadata) != (self.mode, self.metadata):
-            raise DataError(f"{_show(self.path)} changed while it was being read; start again")
+            raise DataError(f"{show_path(self.path)} changed while it was being read; start again")
         return data, pixels
 
     def read_bytes(self) -> Iterator[bytes]:
@@ -397,7 +393,9 @@ def look(entry: Entry, *, jpeg: bool = False) -> ImageFile:
         try:
             stamp = Stamp.of(entry.path, entry.path.stat())
         except OSError as error:
-            raise DataError(f"expected a readable file, but {_show(entry.path)} is not ({error.strerror})") from None
+            raise DataError(
+                f"expected a readable file, but {show_path(entry.path)} is not ({error.strerror})"
+            ) from None
         return ImageFile(entry.name, entry.path, False, "", (), reason="not an image", stamp=stamp)
     data, stamp = _read_whole(entry.path)
     pixels = decode_image(data, entry.name, jpeg=jpeg)
