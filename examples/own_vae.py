@@ -3,8 +3,9 @@
     python examples/own_vae.py [FOLDER] [STEPS]
 
 What makes it a codec is ``law()``: p(z), p(x given z) and q(z given x), put together by ``Marginal``. Latents are
-coded on a grid, and reach a network as the numbers of its bins; ``InputScale`` brings them back to units of a standard
-normal. Without it a decoder would be fed 0 to 4095 and would learn nothing.
+coded on a grid of bins; the decoder is given them in units of a standard normal, whatever the grid (an argument
+``units="bins"`` of its conditional would hand on 0 to 4095). ``loss`` draws them as continuous variables in bins, and
+does with ``to_standard`` what the law does by itself.
 """
 
 import sys
@@ -19,7 +20,6 @@ from codelength.distributions import Bernoulli, Normal
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
 from codelength.networks.conditionals import NetworkConditional
-from codelength.networks.masked import InputScale
 
 LATENTS, HIDDEN, BITS, REACH = 8, 128, 12, 8
 
@@ -41,11 +41,10 @@ class OwnVAE(nn.Module):
         self.space = space
         self.leaf = Bernoulli()
         self.latent = Normal(1 << BITS, reach=REACH)  # 4096 bins, eight deviations to either side
-        units = InputScale(1 << (BITS - 1), BITS - REACH.bit_length())  # bins -> standard deviations
         self.encoder = nn.Sequential(
             nn.Flatten(), nn.Linear(space.dims, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * LATENTS)
         )
-        self.decoder = nn.Sequential(units, nn.Linear(LATENTS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, space.dims))
+        self.decoder = nn.Sequential(nn.Linear(LATENTS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, space.dims))
         self.prior = StandardNormal()
 
     def law(self) -> Marginal:
@@ -59,7 +58,7 @@ class OwnVAE(nn.Module):
         q = self.encoder(x.float()).reshape(len(x), LATENTS, 2)
         p = self.prior().reshape(1, LATENTS, 2)
         z = self.latent.draw(q, torch.randn(len(x), LATENTS, generator=generator).to(q))
-        fit = self.leaf.log_prob(self.decoder(z)[..., None], x.flatten(1)).sum(1)
+        fit = self.leaf.log_prob(self.decoder(self.latent.to_standard(z))[..., None], x.flatten(1)).sum(1)
         cost = (self.latent.log_density(q, z) - self.latent.log_density(p, z)).sum(1)
         return (cost - fit).mean()
 

@@ -93,20 +93,29 @@ def beta_binomial_autoencoder() -> nn.Module:
 
 
 class NestedMarginal(Lawful):
-    """x (4,) of three symbols given z (2,), z given y (1,): the prior of one Marginal is another (Bit-Swap)."""
+    """x (4,) of three symbols given z (2,), z given y (units,): the prior of one Marginal is another (Bit-Swap).
 
-    def __init__(self) -> None:
+    Networks are given latents as bins and scale them themselves, or in standard units.
+    """
+
+    def __init__(self, units: int = 2, standard: bool = False) -> None:
         super().__init__(Space((4,), 3))
 
         def mlp(inputs: int, outputs: int) -> nn.Module:
             return nn.Sequential(nn.Linear(inputs, 12), nn.ReLU(), nn.Linear(12, outputs))
 
+        def conditional(network: nn.Module, leaf: Any, size: int, *inputs: str) -> NetworkConditional:
+            if not standard and inputs and inputs != ("x of data",):
+                network = Centred(network)
+            names = tuple(name.split()[0] for name in inputs)
+            return NetworkConditional(network, leaf, (size,), names, "standard" if standard else "bins")
+
         latent = Normal(64)
-        self.top = NetworkConditional(Constant(4), latent, (2,), ())
-        self.middle = NetworkConditional(Centred(mlp(2, 4)), latent, (2,), ("y",))
-        self.bottom = NetworkConditional(Centred(mlp(2, 12)), Categorical(3), (4,), ("z",))
-        self.guess_z = NetworkConditional(mlp(4, 4), latent, (2,), ("x",))
-        self.guess_y = NetworkConditional(Centred(mlp(2, 4)), latent, (2,), ("x",))
+        self.top = conditional(Constant(2 * units), latent, units)
+        self.middle = conditional(mlp(units, 4), latent, 2, "y")
+        self.bottom = conditional(mlp(2, 12), Categorical(3), 4, "z")
+        self.guess_z = conditional(mlp(4, 4), latent, 2, "x of data")
+        self.guess_y = conditional(mlp(2, 2 * units), latent, units, "x")
 
     def law(self) -> Law:
         prior = Marginal("y", Independent(self.top), Independent(self.middle), Independent(self.guess_y))
@@ -216,6 +225,7 @@ MODELS = {
     "Bernoulli MADE": Case(bernoulli_made, ((3, 3),)),
     "mixture of two orders": Case(mixture_of_orders, ((3, 3),)),
     "nested marginals": Case(NestedMarginal, ((4,),), enumerable=False),
+    "latents in standard units": Case(lambda: NestedMarginal(1, standard=True), ((4,),), enumerable=False),
     "VAE of two layers": Case(variational_autoencoder, ((3, 3),), enumerable=False),
     "importance-weighted VAE": Case(importance_weighted, ((2, 2),), enumerable=False),
     "VAE on grids": Case(grids_of_latents, ((4, 4, 3),), enumerable=False),

@@ -38,6 +38,9 @@ class Normal:
         self.gain_bits = (unit.bit_length() - 1 if scaled else 0, 0)
         spread = math.log(unit if reach else symbols / 8) if scaled else 0.0
         self.offsets = ((symbols - 1) / 2 if scaled else 0.0, spread)
+        #: How bins become standard units, (bin - centre) * 2^-unit_bits: deviations of the distribution of outputs
+        #: (0, 0), up to half a bin; None where parameters are in bins themselves.
+        self.standard = (symbols // 2, (unit if reach else max(symbols // 8, 1)).bit_length() - 1) if scaled else None
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor]:
         mean = params[..., 0] * 2.0 ** self.gain_bits[0] + self.offsets[0]
@@ -72,6 +75,16 @@ class Normal:
         """mean + deviation * noise, continuous and differentiable, in bins: the reparameterised draw (...)."""
         mean, log_scale = self._split(params)
         return mean + log_scale.exp() * noise
+
+    def to_standard(self, z: Tensor) -> Tensor:
+        """z (...) in bins -> (...) in standard units, as networks are given latents (``networks.conditionals``).
+
+        Raises ValueError where parameters are in bins themselves, so that nothing is standard.
+        """
+        if self.standard is None:
+            raise ValueError("expected a grid with standard units, got one whose parameters are in bins (scaled=False)")
+        centre, unit_bits = self.standard
+        return (z - centre) * 2.0**-unit_bits
 
     def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """params (..., 2) -> draws (...), int64."""

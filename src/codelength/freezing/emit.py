@@ -385,6 +385,7 @@ class NetworkEmitter:
     """Traces one torch network, calibrates it, and emits its program.
 
     types: of the inputs, by the names of the forward's arguments in order; samples: calibration values of them.
+    scales: of inputs that the network is given in other units than theirs, by name.
     """
 
     def __init__(
@@ -396,13 +397,13 @@ class NetworkEmitter:
         tensors: Tensors,
         prefix: str,
         target: Target,
-        constant: bool = False,
+        scales: dict[str, InputScale] | None = None,
     ) -> None:
         self.network = network
         self.names, self.types, self.samples = names, types, samples
         self.emitter = Emitter(tensors, prefix)
         self.target = target
-        self.constant = constant
+        self.scales = scales or {}
 
     def run(self) -> tuple[Network, list[dict[str, Any]]]:
         """The network of the program and a report of its layers. Raises FreezeError, naming what cannot be frozen."""
@@ -441,7 +442,8 @@ class NetworkEmitter:
 
         with torch.no_grad():
             extra = sum(1 for n in module.graph.nodes if n.op == "placeholder") - len(self.samples)
-            Recorder(module).run(*self.samples, *[None] * extra)
+            given = [self.scales[n](x) if n in self.scales else x for n, x in zip(self.names, self.samples)]
+            Recorder(module).run(*given, *[None] * extra)
         return seen
 
     def _emit(self, module: fx.GraphModule, seen: Seen) -> tuple[Network, list[dict[str, Any]]]:
@@ -458,8 +460,12 @@ class NetworkEmitter:
                 if taken >= len(self.names):
                     env[node] = None
                     continue
-                _, kind = next(types)
+                name, kind = next(types)
                 env[node] = self._input(taken, kind, sizes.get(node, 1.0))
+                if name in self.scales:
+                    if kind.shape == ():  # one latent, which is no index
+                        env[node] = replace(env[node], value=emitter.emit(Reshape(taken, (1,))))
+                    env[node] = self._module(name, self.scales[name], env[node])
                 taken += 1
             elif node.op == "get_attr":
                 tensor = module

@@ -32,6 +32,7 @@ from codelength.laws.sequential import Sequential
 from codelength.networks.conditionals import (
     DegreeConditional,
     NetworkConditional,
+    NetworkInputs,
     RasterConditional,
     UniformIndex,
 )
@@ -42,6 +43,7 @@ from codelength.networks.coupling import (
     AffineCoupling,
     GridOffset,
 )
+from codelength.networks.masked import InputScale
 
 EXACT_TOLERANCE = 0.001
 BOUND_TOLERANCE = 0.003
@@ -209,8 +211,9 @@ class _Walker:
         samples: list[Tensor],
         target: Target,
         path: str,
+        scales: dict[str, InputScale] | None = None,
     ) -> dict[str, Any]:
-        emitter = NetworkEmitter(module, names, types, samples, self.tensors, path, target)
+        emitter = NetworkEmitter(module, names, types, samples, self.tensors, path, target, scales)
         network, layers = emitter.run()
         self.report.layers += [{**r, "layer": path + r["layer"]} for r in layers]
         return network.to_json()
@@ -235,7 +238,7 @@ class _Walker:
             seen, schedule = image.permute(0, 3, 1, 2).float(), raster.to_json()
         else:
             raise FreezeError(f"expected a masked or causal conditional, got {type(conditional).__name__}")
-        given_types, given = self._context(conditional.inputs, context, types, scheduled=True)
+        given_types, given = self._context(conditional, context, types, scheduled=True)
         network = self.network(
             conditional.network,
             ["x", *conditional.inputs],
@@ -243,13 +246,16 @@ class _Walker:
             [seen, *given],
             target_of(conditional.leaf),
             path,
+            conditional.scales,
         )
         shape = list(conditional.shape)
         return {"law": "sequential", "leaf": leaf, "network": network, "schedule": schedule, "shape": shape}
 
     def _context(
-        self, names: tuple[str, ...], context: dict[str, Any], types: dict[str, Type], scheduled: bool
+        self, conditional: NetworkInputs, context: dict[str, Any], types: dict[str, Type], scheduled: bool
     ) -> tuple[list[Type], list[Tensor]]:
+        """Types and calibration values of the context entries that a network is given, before their scales."""
+        names, scales = conditional.inputs, conditional.scales
         kinds, values = [], []
         for name in names:
             if name not in types:
@@ -258,7 +264,7 @@ class _Walker:
             degrees = np.zeros(kind.shape[0] if kind.shape else 0, np.int64) if scheduled else None
             kinds.append(Type(kind.shape, kind.low, kind.high, degrees))
             value = context[name]
-            values.append(value.reshape(-1) if kind.shape == () else value.float())
+            values.append(value.reshape(-1) if kind.shape == () and name not in scales else value.float())
         return kinds, values
 
     def _independent(
@@ -275,9 +281,15 @@ class _Walker:
             }
         if not isinstance(conditional, NetworkConditional):
             raise FreezeError(f"expected a network conditional, got {type(conditional).__name__}")
-        kinds, values = self._context(conditional.inputs, context, types, scheduled=False)
+        kinds, values = self._context(conditional, context, types, scheduled=False)
         network = self.network(
-            conditional.network, list(conditional.inputs), kinds, values, target_of(conditional.leaf), path
+            conditional.network,
+            list(conditional.inputs),
+            kinds,
+            values,
+            target_of(conditional.leaf),
+            path,
+            conditional.scales,
         )
         return {
             "law": "independent",

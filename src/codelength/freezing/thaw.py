@@ -178,7 +178,7 @@ class Thawed(nn.Module):
         network, tensors = conditional.network, conditional.tensors
         if isinstance(law, Independent):
             thawed = ThawedNetwork(network, conditional.types, tensors, conditional.leaf)
-            return NetworkConditional(thawed, leaf, conditional.shape, network.inputs)
+            return NetworkConditional(thawed, leaf, conditional.shape, network.inputs, units="bins")
         fixed = tuple(8 if size is None else size for size in conditional.shape)
         types = conditional.types_for(fixed)
         thawed = ThawedNetwork(network, types, tensors, conditional.leaf)
@@ -187,8 +187,8 @@ class Thawed(nn.Module):
         schedule = conditional.schedule
         if hasattr(schedule, "orders"):
             orders = torch.from_numpy(tensors[schedule.orders].astype(np.int64))
-            return DegreeConditional(ordered, leaf, conditional.shape, orders, schedule.index, names)
-        return RasterConditional(ordered, leaf, conditional.shape, names, schedule.slope)
+            return DegreeConditional(ordered, leaf, conditional.shape, orders, schedule.index, names, units="bins")
+        return RasterConditional(ordered, leaf, conditional.shape, names, schedule.slope, units="bins")
 
 
 class _InOrder(nn.Module):

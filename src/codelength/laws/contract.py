@@ -29,6 +29,17 @@ class Law(ABC):
     #: "exact", or "lower_bound" where ``log_prob`` is a stochastic lower bound of the log-likelihood
     kind: str = "exact"
 
+    def grid(self) -> Any:
+        """The leaf on whose grid the items lie, where it states standard units (``distributions.Normal``); or None."""
+        return None
+
+    def see_on_grid(self, name: str, grid: Any) -> None:  # noqa: B027 - most laws have nobody to tell
+        """Tell the conditionals that ``context[name]`` is a latent on this grid: networks in torch are given it in
+        standard units. ``Marginal`` calls it; programs of integers have no use for it."""
+
+    def see_items_on_grid(self) -> None:  # noqa: B027
+        """Tell the conditionals the same of the items, because they are the latents of another law."""
+
     @abstractmethod
     def log_prob(self, x: Any, context: Context) -> Any:
         """log p(x | context) in nats, or a lower bound of it (see ``kind``), shape (n,)."""
@@ -61,6 +72,21 @@ class Law(ABC):
     def mode(self, x_context: Context, count: int) -> Any:
         """A probable value, without touching a stack: how the latent of a block's first item is chosen."""
         raise TypeError(f"{type(self).__name__} cannot choose a value")
+
+
+class ConditionalLaw(Law):
+    """Base of the laws over one conditional."""
+
+    def __init__(self, conditional: Any) -> None:
+        self.conditional = conditional
+
+    def grid(self) -> Any:
+        leaf = getattr(self.conditional, "leaf", None)
+        return leaf if getattr(leaf, "standard", None) is not None else None
+
+    def see_on_grid(self, name: str, grid: Any) -> None:
+        if hasattr(self.conditional, "see_on_grid"):  # others take latents as they lie on the grid
+            self.conditional.see_on_grid(name, grid)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from codelength.laws.contract import Context, Law
+from codelength.laws.contract import ConditionalLaw, Context
 
 
-class Independent(Law):
+class Independent(ConditionalLaw):
     """p(x | context) = prod_i p(x_i | context). ``conditional(context, count)`` is the distribution of all elements."""
-
-    def __init__(self, conditional: Any) -> None:
-        self.conditional = conditional
 
     def log_prob(self, x: Any, context: Context) -> Any:
         return self.conditional(context, len(x)).log_prob(x)

@@ -28,8 +28,23 @@ class Marginal(Law):
         self.prior = prior
         self.likelihood = likelihood
         self.posterior = posterior
+        self.prior.see_items_on_grid()
+        if prior.grid() is not None:
+            likelihood.see_on_grid(latent, prior.grid())
         exact = isinstance(posterior, Responsibilities) and prior.kind == likelihood.kind == "exact"
         self.kind = "exact" if exact else "lower_bound"
+
+    def grid(self) -> Any:
+        return self.likelihood.grid()
+
+    def see_on_grid(self, name: str, grid: Any) -> None:
+        for law in (self.prior, self.likelihood, self.posterior):
+            law.see_on_grid(name, grid)
+
+    def see_items_on_grid(self) -> None:
+        self.likelihood.see_items_on_grid()
+        if self.grid() is not None:
+            self.posterior.see_on_grid("x", self.grid())
 
     def _given(self, context: Context, z: Any) -> Context:
         return {**context, self.latent: z}
@@ -148,6 +163,18 @@ class Switch(Law):
         self.index = index
         self.laws = laws
         self.kind = "exact" if all(law.kind == "exact" for law in laws) else "lower_bound"
+
+    def grid(self) -> Any:
+        grids = {id(law.grid()): law.grid() for law in self.laws}
+        return next(iter(grids.values())) if len(grids) == 1 else None
+
+    def see_on_grid(self, name: str, grid: Any) -> None:
+        for law in self.laws:
+            law.see_on_grid(name, grid)
+
+    def see_items_on_grid(self) -> None:
+        for law in self.laws:
+            law.see_items_on_grid()
 
     def members(self, context: Context) -> list[tuple[Law, Any, Context]]:
         """For each component that occurs: its law, the positions of its items, and their context."""

@@ -27,6 +27,9 @@ class Pushforward(Law):
         self.shape = shape
         self.symbols = symbols  # items are integers from 0 to symbols - 1
 
+    def see_on_grid(self, name: str, grid: Any) -> None:
+        self.base.see_on_grid(name, grid)
+
     def log_prob(self, x: Any, context: Context) -> Any:
         total = 0.0
         for step in self.steps:

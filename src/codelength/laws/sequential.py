@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from codelength.laws.contract import Context, Law
+from codelength.laws.contract import ConditionalLaw, Context
 
 
-class Sequential(Law):
+class Sequential(ConditionalLaw):
     """p(x | context) = prod_t p(x_t | x_<t, context) along a schedule.
 
     ``conditional.parallel(x, context)`` gives all the factors in one pass; ``conditional.advance(stack, count,
     context)`` and ``conditional.sample(count, context, generator)`` go through the schedule step by step.
     """
 
-    def __init__(self, conditional: Any) -> None:
-        self.conditional = conditional
+    def see_items_on_grid(self) -> None:
+        if self.grid() is not None:
+            self.see_on_grid("x", self.grid())
 
     def log_prob(self, x: Any, context: Context) -> Any:
         return self.conditional.parallel(x, context).log_prob(x)

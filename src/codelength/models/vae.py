@@ -38,6 +38,9 @@ from codelength.networks.residual import (
     upwards,
 )
 
+#: The networks bring latents to standard units themselves: training gives them latents that stand in no context.
+_UNITS = "bins"
+
 
 class VAE(Described, nn.Module):
     """A hierarchy of latents over the items of a space.
@@ -79,17 +82,20 @@ class VAE(Described, nn.Module):
         given_label: the label is in the context, under "label", where otherwise it is a latent of the law.
         """
         with_label = ("label",) if self.labels else ()
-        law: Law = Independent(NetworkConditional(self.top, self.latent, self.shapes[-1], ()))
+        law: Law = Independent(NetworkConditional(self.top, self.latent, self.shapes[-1], (), _UNITS))
         for level in reversed(range(len(self.shapes))):
             name = f"z{level + 1}"
             below, leaf = (self.space.shape, self.leaf) if level == 0 else (self.shapes[level - 1], self.latent)
             decoder = self.decoders[level]
             likelihood: Law
             if isinstance(decoder, CausalPixels):
-                likelihood = Sequential(RasterConditional(decoder, leaf, below, (name, *with_label), decoder.slope))
+                causal = RasterConditional(decoder, leaf, below, (name, *with_label), decoder.slope, _UNITS)
+                likelihood = Sequential(causal)
             else:
-                likelihood = Independent(NetworkConditional(decoder, leaf, below, (name, *with_label)))  # type: ignore[arg-type]
-            encoder = NetworkConditional(self.encoders[level], self.latent, self.shapes[level], ("x", *with_label))
+                plain = NetworkConditional(decoder, leaf, below, (name, *with_label), _UNITS)  # type: ignore[arg-type]
+                likelihood = Independent(plain)
+            inputs = ("x", *with_label)
+            encoder = NetworkConditional(self.encoders[level], self.latent, self.shapes[level], inputs, _UNITS)
             law = Marginal(name, law, likelihood, Independent(encoder))
         if self.classifier is not None and not given_label:
             prior = Independent(UniformIndex(self.labels))

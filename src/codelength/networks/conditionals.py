@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from codelength.errors import NotFrozen
+from codelength.networks.masked import InputScale
 
 
 class TorchElements:
@@ -45,22 +46,61 @@ class TorchElements:
         raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
 
 
-class NetworkConditional(nn.Module):
+#: What latents on a grid are for a network: deviations of a standard normal, or the numbers of their bins.
+UNITS = ("standard", "bins")
+
+
+class NetworkInputs(nn.Module):
+    """Base of the conditionals over a network: what of a context the network is given, and in which units.
+
+    inputs: names of context entries. units: of latents on a grid (``distributions.Normal``), one of ``UNITS``; in
+    "standard" units they are deviations of a standard normal, whatever the precision of the grid, in "bins" they are
+    the numbers from 0 on. Indices and data are given as they are. Raises ValueError for other units.
+    """
+
+    def __init__(self, inputs: tuple[str, ...], units: str) -> None:
+        super().__init__()
+        if units not in UNITS:
+            raise ValueError(f"expected units {' or '.join(UNITS)}, got {units!r}")
+        self.inputs = tuple(inputs)
+        self.units = units
+        self.scales: dict[str, InputScale] = {}  # of the entries that are latents on a grid, "x" among them
+
+    def see_on_grid(self, name: str, grid: Any) -> None:
+        """See ``laws.Law.see_on_grid``."""
+        self.scales[name] = InputScale(*grid.standard) if self.units == "standard" else InputScale(0, 0)
+
+    def given(self, name: str, value: Any) -> Any:
+        """A context entry as the network takes it: a single index without axes, other values as floats."""
+        if name in self.scales:
+            return self.scales[name](value.float())
+        if isinstance(value, Tensor) and value.dtype == torch.int64:
+            return value.reshape(-1) if value.ndim == 2 and value.shape[1] == 1 else value.float()
+        return value
+
+
+class NetworkConditional(NetworkInputs):
     """For ``laws.Independent``: ``network(*context entries)`` gives the parameters, reshaped to (n, D, p).
 
     inputs: names of the context entries that the network's forward takes, in its order; "count" stands for zeros
-    (n, 1), for networks that need to be told how many items there are.
+    (n, 1), for networks that need to be told how many items there are. units: see ``NetworkInputs``.
     """
 
-    def __init__(self, network: nn.Module, leaf: Any, shape: tuple[int, ...], inputs: tuple[str, ...]) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        network: nn.Module,
+        leaf: Any,
+        shape: tuple[int, ...],
+        inputs: tuple[str, ...],
+        units: str = "standard",
+    ) -> None:
+        super().__init__(inputs, units)
         self.network = network
         self.leaf = leaf
         self.shape = tuple(shape)
-        self.inputs = tuple(inputs)
 
     def forward(self, context: dict[str, Any], count: int) -> TorchElements:
-        given = [torch.zeros(count, 1) if name == "count" else _index_or_values(context[name]) for name in self.inputs]
+        given = [torch.zeros(count, 1) if name == "count" else self.given(name, context[name]) for name in self.inputs]
         params = elements_of(self.network(*given), self.leaf.parameters)
         return TorchElements(self.leaf, params.expand(count, -1, -1), self.shape)
 
@@ -87,12 +127,12 @@ class UniformIndex(nn.Module):
             return torch.randint(self.values, (self.count, 1), generator=generator)
 
 
-class DegreeConditional(nn.Module):
+class DegreeConditional(NetworkInputs):
     """For ``laws.Sequential`` over a masked network (see ``exact.schedule.DegreeSchedule``).
 
     orders (K, D). With ``index`` (a context entry) the network sees items in the coding order of their row; without
     it K = 1 and the network sees and describes the elements where they lie. ``inputs``: further context entries for
-    the network's forward after x.
+    the network's forward after x. units: see ``NetworkInputs``.
     """
 
     orders: Tensor
@@ -105,23 +145,23 @@ class DegreeConditional(nn.Module):
         orders: Tensor,
         index: str | None = None,
         inputs: tuple[str, ...] = (),
+        units: str = "standard",
     ) -> None:
-        super().__init__()
+        super().__init__(inputs, units)
         self.network = network
         self.leaf = leaf
         self.shape = tuple(shape)
         self.index = index
-        self.inputs = tuple(inputs)
         self.register_buffer("orders", orders, persistent=False)
 
     def parallel(self, x: Tensor, context: dict[str, Any]) -> TorchElements:
         flat = x.reshape(len(x), -1)  # (n, D)
-        given = [_index_or_values(context[name]) for name in self.inputs]
+        given = [self.given(name, context[name]) for name in self.inputs]
         if self.index is None:
-            params = elements_of(self.network(flat.float(), *given), self.leaf.parameters)
+            params = elements_of(self.network(self.given("x", flat.float()), *given), self.leaf.parameters)
             return TorchElements(self.leaf, params, self.shape)
         order = self.orders[context[self.index].reshape(-1)]
-        params = elements_of(self.network(flat.gather(1, order).float(), *given), self.leaf.parameters)
+        params = elements_of(self.network(self.given("x", flat.gather(1, order).float()), *given), self.leaf.parameters)
         return TorchElements(self.leaf, params, self.shape, order)
 
     @torch.no_grad()
@@ -138,10 +178,11 @@ class DegreeConditional(nn.Module):
         return x.reshape(count, *self.shape)
 
 
-class RasterConditional(nn.Module):
+class RasterConditional(NetworkInputs):
     """For ``laws.Sequential`` over a causal convolutional network (see ``exact.schedule.RasterSchedule``).
 
     ``network(x (n, C, H, W), *context)`` gives (n, C * p, H, W). Items are (H, W) or (H, W, C); free sizes are None.
+    units: see ``NetworkInputs``.
     """
 
     def __init__(
@@ -151,18 +192,18 @@ class RasterConditional(nn.Module):
         shape: tuple[int | None, ...],
         inputs: tuple[str, ...] = (),
         slope: int | None = None,
+        units: str = "standard",
     ) -> None:
-        super().__init__()
+        super().__init__(inputs, units)
         self.network = network
         self.leaf = leaf
         self.shape = tuple(shape)
-        self.inputs = tuple(inputs)
         self.slope = slope
 
     def parallel(self, x: Tensor, context: dict[str, Any]) -> TorchElements:
         image = x[..., None] if x.ndim == 3 else x  # (n, H, W, C)
-        given = [_index_or_values(context[name]) for name in self.inputs]
-        out = self.network(image.permute(0, 3, 1, 2).float(), *given)
+        given = [self.given(name, context[name]) for name in self.inputs]
+        out = self.network(self.given("x", image.permute(0, 3, 1, 2).float()), *given)
         return TorchElements(self.leaf, elements_of(out, self.leaf.parameters), tuple(x.shape[1:]))
 
     @torch.no_grad()
@@ -182,10 +223,3 @@ def elements_of(out: Tensor, parameters: int) -> Tensor:
         n, channels, height, width = out.shape
         out = out.reshape(n, channels // parameters, parameters, height, width).permute(0, 3, 4, 1, 2)
     return out.reshape(len(out), -1, parameters)
-
-
-def _index_or_values(value: Any) -> Any:
-    """Context as networks take it: a single index without axes, other values as floats."""
-    if isinstance(value, Tensor) and value.dtype == torch.int64:
-        return value.reshape(-1) if value.ndim == 2 and value.shape[1] == 1 else value.float()
-    return value
