@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codelength import api
+
 # Runs commands in one process, in which some modules cannot be imported; prints statuses and sentences as JSON.
 _RUN = """
 import contextlib, io, json, sys
@@ -121,6 +123,34 @@ def test_wrong_usage_is_told_before_heavy_imports(folder: Path) -> None:
     for (line, words), (status, out, err) in zip(
         WRONG.items(), run_blocked("numba,scipy,torch", commands, folder), strict=True
     ):
+        assert status in (1, 2) and out == "", (line, err)
+        assert err.startswith("codelength: ") and err.count("\n") == 1 and words in err, (line, err)
+    assert sorted(folder.rglob("*")) == before
+
+
+# The same where what is wrong shows only beside a model or an archive that is right.
+WRONG_BESIDE = {
+    "decompress a.clen x.npy --range 60:70": "within 0:3",
+    "decompress a.clen x.npy --name foo": "names select files of a folder",
+    "decompress a.clen held.npy": "exists and is not overwritten",
+    "decompress a.clen x.npy --max-output 10": "more than the limit of 10",
+    "decompress a.clen x.npy --model vae-mnist": "needs the model",
+    "verify a.clen other.npy": "does not hold this data",
+    "evaluate made-digits --data other.npy": "items of shape 8x8, got 9x9",
+    "evaluate made-digits --data items.npy --arithmetic float": "needs a run folder",
+    "evaluate other.npy --data items.npy": "not a codelength model file",
+    "sample made-digits --count 1 -o x.png --shape 9x9": "no --shape",
+    "compress items.npy x.clen --model other.npy": "not a codelength model file",
+    "compress items.npy x.clen --model made-digits --layout zz": "layouts",
+}
+
+
+def test_wrong_usage_beside_what_is_right_is_told_before_torch(folder: Path) -> None:
+    np.save(folder / "other.npy", np.zeros((3, 9, 9), np.uint8))
+    api.compress(folder / "items.npy", folder / "a.clen", "made-digits", embed_model=False)
+    before = sorted(folder.rglob("*"))
+    results = run_blocked("torch", [line.split() for line in WRONG_BESIDE], folder)
+    for (line, words), (status, out, err) in zip(WRONG_BESIDE.items(), results, strict=True):
         assert status in (1, 2) and out == "", (line, err)
         assert err.startswith("codelength: ") and err.count("\n") == 1 and words in err, (line, err)
     assert sorted(folder.rglob("*")) == before
