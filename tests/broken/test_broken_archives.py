@@ -363,3 +363,45 @@ def test_keep_going_through_a_folder(good_folder, tmp_path):
             modes = {n: archive.names[n] for n in entries if n not in lost}
             assert present == {RawImages().written_name(modes[n], "L") if n not in (7, 8) and n < archive.items
                                else modes[n] for n in modes}  # fmt: skip
+
+
+def keep_going(path, out, megabytes=80):
+    """Extract what can be had, within a bound of memory: the report, or the error that leaves nothing to be had."""
+    tracemalloc.start()
+    try:
+        with Archive.open(path, model_loader=loader) as archive:
+            return archive.extract(out, keep_going=True, images=RawImages())
+    except CodelengthError as error:
+        assert not out.exists() or not list(out.iterdir())
+        return error
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < megabytes * 2**20
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_keep_going_past_lies_in_the_directory(good, tmp_path, name):
+    """A lie about the whole is refused as always; one about a block costs that block."""
+    try:
+        path = LIES[name](Parts(good)).write(tmp_path / "a")
+    except ValueError:
+        return
+    found = keep_going(path, tmp_path / "out.npy")
+    if isinstance(found, CodelengthError):
+        assert isinstance(found, (CorruptHeader, TooLarge)) and not (tmp_path / "out.npy").exists()
+        return
+    lost = {entry for damage in found.damaged for entry in damage.entries}
+    assert lost
+    rest = [number for number in range(len(DATA)) if number not in lost]
+    assert np.array_equal(np.load(tmp_path / "out.npy")[rest], DATA[rest])
+
+
+def test_keep_going_past_a_block_of_impossible_size(good, tmp_path):
+    """Right in every sum, within the limit of output, and impossible: lost as a range that nobody writes out."""
+    count = 10**6
+    found = keep_going(huge_claims(Parts(good), count).write(tmp_path / "a"), tmp_path / "out.npy")
+    assert [damage.ranges for damage in found.damaged] == [((0, count),)] and "memory" in found.damaged[0].reason
+    assert not np.load(tmp_path / "out.npy", mmap_mode="r")[:: count // 7].any()
+    found = keep_going(huge_claims(Parts(good), 10**15).write(tmp_path / "a"), tmp_path / "more.npy")
+    assert isinstance(found, TooLarge) and not (tmp_path / "more.npy").exists()

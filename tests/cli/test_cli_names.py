@@ -139,12 +139,32 @@ def test_every_damaged_block_and_item_is_named(tmp_path: Path, capsys: pytest.Ca
     figures = json.loads((tmp_path / "v.json").read_text())
     found = [(d["block"], d["entries"], d["names"]) for d in figures["damaged"]]
     assert found == [(1, [[10, 20]], []), (2, [[20, 30]], []), (4, [[40, 50]], [])] and figures["sound"] is False
+    assert figures["items"] == 60 and "3 of 6 blocks are corrupt" in figures["reason"]
     assert main(["decompress", str(archive), str(tmp_path / "y.npy"), "--keep-going", "--json", "-"]) == 1
     shown = capsys.readouterr()
     figures = json.loads(shown.out)
     assert [d["entries"] for d in figures["damaged"]] == [[[10, 20]], [[20, 30]], [[40, 50]]]
     assert "30 of 60 entries could not be given back (10-29, 40-49)" in shown.err
     assert np.array_equal(np.load(tmp_path / "y.npy")[50:], array[50:])
+
+
+def test_what_is_no_sound_archive_of_the_data_is_told_in_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    array = np.random.default_rng(0).integers(0, 256, (6, 5, 7)).astype(np.uint8)
+    np.save(tmp_path / "x.npy", array)
+    archive = compress(tmp_path / "x.npy", tmp_path / "x.clen")
+    for name, other in (("value", array ^ 1), ("shape", array[:, :4]), ("less", array[:5])):
+        np.save(tmp_path / f"{name}.npy", other)
+        assert main(["verify", str(archive), str(tmp_path / f"{name}.npy"), "--json", str(tmp_path / "v.json")]) == 1
+        figures = json.loads((tmp_path / "v.json").read_text())
+        assert figures["sound"] is False and figures["damaged"] == [] and figures["items"] == 6
+        assert "does not hold this data" in figures["reason"] and figures["command"].startswith("codelength verify ")
+        assert figures["reason"] in capsys.readouterr().err
+    archive.write_bytes(archive.read_bytes()[:-9])
+    assert main(["verify", str(archive), "--json", "-"]) == 1
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["sound"] is False and figures["damaged"] == [] and "items" not in figures
 
 
 def test_any_name_on_any_terminal(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Encodes and decodes under the configuration of its process; prints digests. Run by test_same_everywhere.
 
-usage: decode_here.py ARCHIVE MODEL ITEMS EXECUTOR [no-torch] [no-onednn]
+usage: decode_here.py EXECUTOR FOLDER[,FOLDER ...] [no-torch] [no-onednn]
+
+Each folder holds items.clen, model.clm and items.npy; each gets a line of two digests.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ class Blocker:
 
 
 def main() -> None:
-    archive, model_path, items_path, executor, *switches = sys.argv[1:]
+    executor, folders, *switches = sys.argv[1:]
     if "no-torch" in switches:
         sys.meta_path.insert(0, Blocker())  # type: ignore[arg-type]
     import numpy as np
@@ -39,18 +41,19 @@ def main() -> None:
         executors.choose(TorchArithmetic())
     elif executor == "reference":
         executors.choose(executors.REFERENCE)
-    with Archive.open(Path(archive)) as opened:
-        decoded = opened.read()
-    model = FrozenModel.from_bytes(Path(model_path).read_bytes())
-    items = np.load(items_path)
-    # Other batches: the parallel pass over all items at once, one by one, and in sevens.
-    whole = model.code_length_bits(items)
-    apart = np.concatenate([model.code_length_bits(items[i : i + 7]) for i in range(0, len(items), 7)])
-    single = np.concatenate([model.code_length_bits(items[i : i + 1]) for i in range(4)])
-    assert np.array_equal(whole, apart) and np.array_equal(whole[:4], single)
-    sizes, words = model.encode_block(items)
-    print(hashlib.sha256(decoded.tobytes()).hexdigest())
-    print(hashlib.sha256(repr(sizes).encode() + words.tobytes() + whole.tobytes()).hexdigest())
+    for folder in map(Path, folders.split(",")):
+        with Archive.open(folder / "items.clen") as opened:
+            decoded = opened.read()
+        model = FrozenModel.from_bytes((folder / "model.clm").read_bytes())
+        items = np.load(folder / "items.npy")
+        # Other batches: the parallel pass over all items at once, one by one, and in sevens.
+        whole = model.code_length_bits(items)
+        apart = np.concatenate([model.code_length_bits(items[i : i + 7]) for i in range(0, len(items), 7)])
+        single = np.concatenate([model.code_length_bits(items[i : i + 1]) for i in range(4)])
+        assert np.array_equal(whole, apart) and np.array_equal(whole[:4], single)
+        sizes, words = model.encode_block(items)
+        coded = repr(sizes).encode() + words.tobytes() + whole.tobytes()
+        print(*(hashlib.sha256(data).hexdigest() for data in (decoded.tobytes(), coded)))
     assert ("torch" in sys.modules) == (executor == "torch")
 
 

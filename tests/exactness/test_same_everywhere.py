@@ -62,8 +62,9 @@ def _models() -> dict[str, torch.nn.Module]:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory) -> dict[str, tuple[Path, Path, Path]]:
-    out = {}
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A folder with a model, items and their archive, for each model."""
+    out = []
     for name, model in _models().items():
         folder = tmp_path_factory.mktemp(name)
         shape = model.space.shape
@@ -72,20 +73,28 @@ def files(tmp_path_factory) -> dict[str, tuple[Path, Path, Path]]:
         frozen.save(folder / "model.clm")
         np.save(folder / "items.npy", items)
         write_archive(folder / "items.clen", ArraySource(items), frozen)
-        out[name] = (folder / "items.clen", folder / "model.clm", folder / "items.npy")
+        out.append(folder)
     return out
 
 
-@pytest.mark.parametrize("name", ["dense", "convolutional"])
-def test_every_configuration_gives_the_same_bytes(name, files):
-    archive, model, items = files[name]
-    digests = {}
-    for label, (executor, variables, switches) in CONFIGURATIONS.items():
-        environment = {**os.environ, **variables, "PYTHONWARNINGS": "ignore"}
-        command = [sys.executable, str(SCRIPT), str(archive), str(model), str(items), executor, *switches]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
-        assert done.returncode == 0, f"{label}: {done.stderr[-800:]}"
-        digests[label] = done.stdout.split()
-    first = next(iter(digests.values()))
-    assert len(first) == 2
-    assert all(digest == first for digest in digests.values()), digests
+@pytest.fixture(scope="module")
+def first(folders: list[Path]) -> list[list[str]]:
+    """What one configuration makes of the folders: all others have to make the same."""
+    return digests(next(iter(CONFIGURATIONS)), folders)
+
+
+def digests(label: str, folders: list[Path]) -> list[list[str]]:
+    """For each folder, digests of what is decoded and of what is coded."""
+    executor, variables, switches = CONFIGURATIONS[label]
+    environment = {**os.environ, **variables, "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, str(SCRIPT), executor, ",".join(map(str, folders)), *switches]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-800:]
+    found = [line.split() for line in done.stdout.splitlines()]
+    assert [len(pair) for pair in found] == [2] * len(folders)
+    return found
+
+
+@pytest.mark.parametrize("label", list(CONFIGURATIONS)[1:])
+def test_every_configuration_gives_the_same_bytes(label: str, folders: list[Path], first: list[list[str]]) -> None:
+    assert digests(label, folders) == first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -158,6 +159,24 @@ class Directory:
             table = np.array(pairs, np.int64).reshape(-1, 2)
             tables[stream] = table[:, 0], table[:, 1]
         return tables
+
+    @cached_property
+    def _run_starts(self) -> np.ndarray:
+        """Entry numbers at which the runs start."""
+        counts = np.array([count for _, count in self.runs], np.int64)
+        return np.cumsum(counts) - counts
+
+    def blocks_in(self, start: int, stop: int) -> list[Block]:
+        """The blocks of entries in ``start <= entry < stop``, in the file's order."""
+        low = max(int(np.searchsorted(self._run_starts, start, side="right")) - 1, 0)
+        high = int(np.searchsorted(self._run_starts, stop, side="left"))
+        found: list[Block] = []
+        for stream in {stream for stream, _ in self.runs[low:high]}:
+            first, last = self.ranks_in(stream, start, stop)
+            blocks = self.blocks_of[stream]
+            begin = bisect.bisect_right(blocks, first, key=lambda block: block.first) - 1
+            found += blocks[max(begin, 0) : bisect.bisect_left(blocks, last, key=lambda block: block.first)]
+        return sorted(found, key=lambda block: block.number)
 
     def entries_of(self, stream: int, first: int, last: int) -> np.ndarray:
         """Entry numbers (int64) of the ranks ``first <= rank < last`` of a stream."""

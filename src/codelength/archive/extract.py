@@ -13,12 +13,14 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Literal, Protocol
 
 import numpy as np
 
 from codelength.archive import names as naming
 from codelength.archive.damage import Damage, how_many, lost, merge, show_ranges
+from codelength.archive.directory import Block
+from codelength.archive.kept import KeptBlocks
 from codelength.archive.layout import NPY_MAGIC, ArrayInfo
 from codelength.archive.reader import OUTPUT_BYTES, OUTPUT_RATIO, Archive, Selection
 from codelength.errors import (
@@ -34,6 +36,10 @@ from codelength.files import atomic_file, exists_already, kind_of, refusal
 
 # Types of IDX files by dtype.
 _IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
+# Bytes of an array that is put together in memory, not in its file.
+IN_MEMORY = 2**22
+# Of decoded blocks that other members of an ``.npz`` may lie in.
+KEPT_BYTES = 2**26
 # What a file system says to a name that it does not take.
 _NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 # What is wrong with one item, and with no other.
@@ -344,6 +350,22 @@ class _ArrayJob:
         self.archive = job.archive
         self.selection = job.selection
         self.report = job.report
+        self._kept = KeptBlocks(KEPT_BYTES)
+        self._corrupt: dict[int, CorruptBlock] = {}
+
+    def _decode(self, block: Block) -> np.ndarray:
+        """A block, decoded once for all members of an ``.npz`` that lie in it."""
+        if block.number in self._corrupt:
+            raise self._corrupt[block.number]
+        values = self._kept.get(block.number)
+        if values is None:
+            try:
+                values = self.archive.decode_block(block)
+            except CorruptBlock as error:
+                self._corrupt[block.number] = error
+                raise
+            self._kept.put(block.number, values)
+        return values
 
     def write(self, path: Path, form: str) -> None:
         archive = self.archive
@@ -413,18 +435,25 @@ class _ArrayJob:
         total = dtype.itemsize * math.prod(info.shape)
         if not total:
             return  # an empty range
-        # Zeros first, really written: a full disk is then an error here, not a fault in a mapping.
-        zeros = bytes(min(total, 2**20))
-        for position in range(0, total, len(zeros)):
-            file.write(zeros[: total - position])
-        file.flush()
-        order = "F" if info.fortran else "C"
-        array = np.memmap(file, dtype, "r+", base, info.shape, order)  # type: ignore[call-overload]
+        order: Literal["C", "F"] = "F" if info.fortran else "C"
+        mapped: np.memmap | None = None
+        if total <= IN_MEMORY:
+            array = np.zeros(info.shape, dtype, order)
+        else:
+            # Zeros first, really written: a full disk is then an error here, not a fault in a mapping.
+            zeros = bytes(2**20)
+            for position in range(0, total, len(zeros)):
+                file.write(zeros[: total - position])
+            file.flush()
+            array = mapped = np.memmap(file, dtype, "r+", base, info.shape, order)
         part = Selection(first, first + count, self.selection.chosen)
-        for items in self.archive.iter_blocks(part, damaged=self.job.damaged):
+        for items in self.archive.iter_blocks(part, damaged=self.job.damaged, decode=self._decode):
             array[items.entries - first] = items.values
-        array.flush()
-        file.seek(0, io.SEEK_END)
+        if mapped is None:
+            file.write(array.tobytes(order))
+        else:
+            mapped.flush()
+            file.seek(0, io.SEEK_END)
 
     def _write_npz(self, path: Path) -> None:
         archive = self.archive
@@ -440,7 +469,7 @@ class _ArrayJob:
             for name, info_or_entry, first in parts:
                 # Through a scratch file: the members of a zip file can only be written from front to back, and one
                 # that turns out to be damaged cannot be taken back.
-                with tempfile.TemporaryFile(dir=path.parent) as scratch:
+                with tempfile.SpooledTemporaryFile(2 * IN_MEMORY, dir=str(path.parent)) as scratch:
                     if not self._write_member(scratch, info_or_entry, first):
                         continue
                     scratch.seek(0)

@@ -7,7 +7,6 @@ import operator
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from codelength.archive.kept import KeptBlocks
 from codelength.archive.layout import NPY_MAGIC
 from codelength.archive.reader import Archive
 from codelength.errors import CorruptHeader, DataError, UsageError
@@ -57,9 +57,7 @@ class ArchiveItems:
         self.path = archive.path
         self.decoded = 0
         self._reopen = reopen
-        self._limit = cache
-        self._blocks: OrderedDict[int, np.ndarray] = OrderedDict()  # the one used last at the end
-        self._held = 0
+        self._blocks = KeptBlocks(cache)
         self._closed = False
         self._digest = archive.file_digest()
         self._renew_locks()
@@ -298,19 +296,13 @@ class ArchiveItems:
             values.flags.writeable = False
             with self._bookkeeping:
                 self.decoded += 1
-                self._blocks[number] = values
-                self._held += values.nbytes
-                while self._held > self._limit and len(self._blocks) > 1:
-                    self._held -= self._blocks.popitem(last=False)[1].nbytes
+                self._blocks.put(number, values)
         return values
 
     def _look_up(self, number: int) -> np.ndarray | None:
         self._require_open()
         with self._bookkeeping:
-            values = self._blocks.get(number)
-            if values is not None:
-                self._blocks.move_to_end(number)
-        return values
+            return self._blocks.get(number)
 
     # ---- opening and closing
 
@@ -323,7 +315,6 @@ class ArchiveItems:
         with self._decoding, self._bookkeeping:
             self._closed = True
             self._blocks.clear()
-            self._held = 0
             self._archive.close()
 
     def __enter__(self) -> ArchiveItems:

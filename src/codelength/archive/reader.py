@@ -9,7 +9,7 @@ import io
 import lzma
 import math
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -341,22 +341,29 @@ class Archive:
         return Selection(start, stop, np.array(chosen, np.int64))
 
     def iter_blocks(
-        self, selection: Selection | None = None, *, damaged: list[Damage] | None = None
+        self,
+        selection: Selection | None = None,
+        *,
+        damaged: list[Damage] | None = None,
+        decode: Callable[[Block], np.ndarray] | None = None,
     ) -> Iterator[Items]:
         """Items of every block that holds some of the selection (all where None), in the file's order, a
         block at a time.
 
         damaged: blocks that cannot be decoded are reported here and left out; where None, the first one
         raises.
+        decode: in place of ``decode_block``, for callers that keep blocks.
         """
         selection = selection or self.select()
         with task("decoding", min(selection.count, self.items)) as advance:
-            for items in self._iter_blocks(selection, damaged):
+            for items in self._iter_blocks(selection, damaged, decode or self.decode_block):
                 yield items
                 advance(len(items.entries))
 
-    def _iter_blocks(self, selection: Selection, damaged: list[Damage] | None) -> Iterator[Items]:
-        for block in self.directory.blocks:
+    def _iter_blocks(
+        self, selection: Selection, damaged: list[Damage] | None, decode: Callable[[Block], np.ndarray]
+    ) -> Iterator[Items]:
+        for block in self.directory.blocks_in(selection.start, selection.stop):
             stream = self.directory.streams[block.stream]
             if not stream.holds_items:
                 continue
@@ -365,7 +372,7 @@ class Archive:
                 if entries is None:
                     continue
                 numbers, positions = entries
-                values = self.decode_block(block)
+                values = decode(block)
             except CorruptBlock as error:
                 if damaged is None:
                     raise

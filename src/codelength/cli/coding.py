@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -253,26 +254,27 @@ def verify(
     options.check_names(model)
     from codelength import api
     from codelength.archive import damage
-    from codelength.errors import ArchiveError
+    from codelength.errors import ArchiveError, DataError
 
     pipes.check_inputs(archive, data)
     options.check_names(model, None if pipes.is_pipe(data) else data)
     shown = "standard input" if pipes.is_pipe(archive) else str(archive)
     archive = pipes.received(archive, PIPED)
-    api.open_archive(archive, model, max_memory=limit).close()
-    if pipes.is_pipe(data):
-        data = str(pipes.received("-", "array.npy"))
-    use_device(device)
+    figures: dict[str, Any] = {**api.about("verify"), "sound": False}
+    names: Sequence[str] = ()
     try:
+        with api.open_archive(archive, model, max_memory=limit) as opened:
+            names = opened.names
+            figures = {**opened.inspect().to_json(), **figures}
+        if pipes.is_pipe(data):
+            data = str(pipes.received("-", "array.npy"))
+        use_device(device)
         figures = api.verify(archive, data, model=model, layout=layout, max_memory=limit)
-    except ArchiveError as error:
-        if error.damaged:
-            with api.open_archive(archive, model, max_memory=limit) as opened:
-                names = opened.names
-                figures = {**opened.inspect().to_json(), **api.about("verify"), "sound": False}
-            for line in damage.show_lines(error.damaged if len(error.damaged) > 1 or names else (), names):
-                warn(line)
-            write_json(json, {**figures, "damaged": [found.to_json(names) for found in error.damaged]})
+    except (ArchiveError, DataError) as error:
+        damaged = getattr(error, "damaged", ())
+        for line in damage.show_lines(damaged if len(damaged) > 1 or names else (), names):
+            warn(line)
+        write_json(json, {**figures, "reason": str(error), "damaged": [found.to_json(names) for found in damaged]})
         raise
     what = f"all {figures['items']:,} items decode" + ("" if data is None else f" to those of {data}")
     say(f"{shown} is sound: {what}", quiet=quiet or str(json) == "-")
