@@ -13,7 +13,9 @@ OUT ?= out/demo
 demo: $(VENV)/.demo
 	$(BIN)/codelength demo --out $(OUT) --json $(OUT)/demo.json
 
-test: check light tests
+# All three at once, so that no core waits for the others.
+test: $(VENV)/.dev $(LIGHT)/.light
+	@$(MAKE) --no-print-directory -j3 check light tests
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check

@@ -219,3 +219,15 @@ def test_a_range_is_two_numbers_or_one(pairs: FrozenModel, pair_items: np.ndarra
 def test_arguments_of_another_kind_are_named(pairs, call):
     with pytest.raises(UsageError, match="expected"):
         call(pairs)
+
+
+def test_one_item_by_itself_is_pointed_out(pairs: FrozenModel, pair_items: np.ndarray, tmp_path: Path) -> None:
+    notes = cl.compress(pair_items[0], tmp_path / "one.clen", pairs)["notes"]
+    assert notes[0] == "each row of the array 8x8 was taken for an item; one item by itself is array[None]"
+    assert not any("row" in note for note in cl.compress(pair_items[:1], tmp_path / "a.clen", pairs)["notes"])
+    assert not any("row" in note for note in cl.compress(pair_items[0, :5], tmp_path / "b.clen", pairs)["notes"])
+
+
+def test_a_packaged_model_is_no_run() -> None:
+    with pytest.raises(UsageError, match="packaged model made-digits, of which the frozen twin"):
+        cl.load_run("made-digits")

@@ -163,6 +163,9 @@ def compress(
     bits = figures.code_length_bits - 1  # it has been rounded up
     worse = bits > dims * math.log2(frozen.space.symbols)
     notes = [worse_than_uniform(bits / dims, frozen.space.symbols)] if dims and worse else []
+    if not dims and opened.shape is not None and frozen.space.admits(opened.shape):
+        shape = "x".join(map(str, opened.shape))
+        notes.append(f"each row of the array {shape} was taken for an item; one item by itself is array[None]")
     if figures.archive_bytes > opened.size:
         notes.append(_larger(figures, opened.size))
     source = {"source_bytes": opened.size, "kept_files": opened.kept, "verified": verify}

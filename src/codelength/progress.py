@@ -51,3 +51,12 @@ def shown(things: Sequence[T], what: str, unit: str = "items") -> Iterator[T]:
 
 def _nobody(count: int) -> None:
     pass
+
+
+def show_seconds(seconds: float) -> str:
+    """A time for people, such as ``8 s``, ``3:20 min`` or ``2:05 h``."""
+    whole = round(seconds)
+    if whole < 90:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes}:{rest:02} min" if minutes < 90 else f"{minutes // 60}:{minutes % 60:02} h"

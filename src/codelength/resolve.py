@@ -125,13 +125,14 @@ class Opened:
     """Data that is to become an archive. sha256: of its items, as evaluations give it, where it can be had.
 
     size: bytes of the files or arrays that it came as. kept: reasons why images are kept as files, with how many there
-    are of each, the most frequent first.
+    are of each, the most frequent first. shape: of the array, where it is one.
     """
 
     source: Source
     sha256: str | None
     size: int
     kept: dict[str, int] = field(default_factory=dict)
+    shape: tuple[int, ...] | None = None
 
 
 def open_source(
@@ -183,10 +184,10 @@ def _from_array(array: np.ndarray, kind: str, name: str, layout: str | None) -> 
     axes = _axes(layout, array.ndim)
     source = ArraySource(array, kind=kind, name=name, axes=axes)
     if array.ndim < 2 or array.dtype.kind not in "biu":
-        return Opened(source, None, array.nbytes)
+        return Opened(source, None, array.nbytes, shape=array.shape)
     guess = _AXES[layout or guess_layout(array.shape)]
     items = array if guess is None else array.transpose(0, *(axis + 1 for axis in guess))
-    return Opened(source, items_sha256(items), array.nbytes)
+    return Opened(source, items_sha256(items), array.nbytes, shape=array.shape)
 
 
 def _axes(layout: str | None, rank: int) -> tuple[int, ...] | None:

@@ -19,7 +19,8 @@ from codelength.models.made import MADEConfig, build_made
 from codelength.networks.conditionals import DegreeConditional
 from codelength.networks.masked import MaskedLinear
 from codelength.training import loop
-from codelength.training.config import load_recipe
+from codelength.training.config import TrainingConfig, load_recipe
+from codelength.training.data import load_split
 from codelength.training.run import load_run, train
 
 RNG = np.random.default_rng(0)
@@ -200,3 +201,11 @@ def test_what_cannot_be_frozen_is_said_before_training(tmp_path, monkeypatch):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     with pytest.raises(AssertionError, match="training has begun"):
         train(model, ITEMS, tmp_path / "run", freeze=False)
+
+
+def test_one_image_by_itself_is_pointed_out() -> None:
+    rng = np.random.default_rng(0)
+    config = TrainingConfig()
+    for shape, noted in (((28, 28), True), ((20, 28), True), ((40, 28), False), ((20, 4, 7), False)):
+        told = str(load_split(rng.integers(0, 2, shape).astype(np.uint8), config))
+        assert ("one image by itself would be array[None]" in told) == noted, shape

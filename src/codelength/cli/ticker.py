@@ -10,20 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from codelength.progress import Advance, Watcher
+from codelength.progress import Advance, Watcher, show_seconds
 
 #: Seconds until anything is shown, between two looks at a terminal, and between the first two lines without one; from
 #: line to line that doubles, up to the last.
 FIRST, LOOK, SECOND, LAST = 2.0, 0.25, 10.0, 60.0
-
-
-def show_seconds(seconds: float) -> str:
-    """A time for people, such as ``8 s``, ``3:20 min`` or ``2:05 h``."""
-    whole = round(seconds)
-    if whole < 90:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02} min" if minutes < 90 else f"{minutes // 60}:{minutes % 60:02} h"
 
 
 def status(what: str, done: int, total: int | None, unit: str, seconds: float) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from codelength.data.load import check_spec
 from codelength.errors import CheckpointError, UsageError
 from codelength.training.config import load_recipe
+from codelength.weights import packaged
 
 CHECKPOINT_FILE = "checkpoint.pt"
 RECIPE_FILE = "recipe.toml"
@@ -61,5 +62,10 @@ def check_ahead(
 
 def check_finished(run: Path) -> None:
     """Raise UsageError for a folder without a finished run."""
+    if not run.exists() and run.name in packaged():
+        raise UsageError(
+            f"expected a finished run, got the packaged model {run.name}, of which the frozen twin is kept alone; "
+            f"train it again, or use the frozen one by its name"
+        )
     if not (run / MODEL_FILE).is_file():
         raise UsageError(f"expected a finished run in {run}, found no {MODEL_FILE}; finish its training first")

@@ -60,10 +60,15 @@ class Split:
         shape = "x".join(map(str, self.space.shape)) or "one element"
         dynamic = ", binarized anew at every visit" if self.binarize else ""
         valid = "of their own split" if self.valid_name else "set aside"
-        return (
+        text = (
             f"{len(self.items):,} items of {shape}, {self.space.symbols:,} symbols{dynamic}; "
             f"{len(self.valid_items):,} {valid} to validate with"
         )
+        if self.shape is not None and len(self.shape) == 2 and self.shape[0] <= self.shape[1]:
+            # Fewer rows than columns: hardly a table, but perhaps one image.
+            array = "x".join(map(str, self.shape))
+            text += f"\nnote: each row of the array {array} is an item; one image by itself would be array[None]"
+        return text
 
     def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray | None, Callable[[int], str]]]:
         """Items and labels to train on, then those to validate with; each with a function that names the item of a

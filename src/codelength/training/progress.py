@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from codelength.files import check_destination
+from codelength.progress import show_seconds
 
 
 class Log:
@@ -158,10 +159,3 @@ class Progress:
     def _spoken(self) -> None:
         passed = time.monotonic() - self.begun
         self.due = time.monotonic() + (0.5 if self.bar is not None else min(60.0, max(5.0, passed / 5)))
-
-
-def show_seconds(seconds: float) -> str:
-    """A time for people: 12 s, 3 min, 2.5 h."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
