@@ -1,4 +1,6 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+for folder in (Path(__file__).parent, Path(__file__).parents[1] / "second_reader"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from codelength.distributions import Bernoulli, Categorical, Normal
+from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
@@ -19,10 +20,10 @@ from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 from codelength.models.made import MADEConfig, build_made
 from codelength.models.vae import VAEConfig, build_vae
-from codelength.networks.conditionals import NetworkConditional, RasterConditional
+from codelength.networks.conditionals import DegreeConditional, Features, NetworkConditional, RasterConditional
 from codelength.networks.convolution import CausalConv2d
 from codelength.networks.coupling import AffineCoupling, GridOffset, UniformCell
-from codelength.networks.masked import InputScale
+from codelength.networks.masked import InputScale, MaskedLinear
 
 
 class Lawful(nn.Module):
@@ -122,12 +123,105 @@ class NestedMarginal(Lawful):
         return Marginal("z", prior, Independent(self.bottom), Independent(self.guess_z))
 
 
+class Hidden(nn.Module):
+    """A masked network of one hidden layer over D elements that also sees a context, wherever its masks let it."""
+
+    def __init__(self, elements: int, context: int, parameters: int, hidden: int = 16) -> None:
+        super().__init__()
+        before = torch.arange(elements)
+        middle = torch.arange(hidden) % elements
+        after = torch.arange(elements).repeat_interleave(parameters)
+        self.first = MaskedLinear(before + 1, middle)
+        self.second = MaskedLinear(middle, after)
+        self.seen = nn.Linear(context, hidden) if context else None
+        for layer in (self.first, self.second):
+            layer.reset_parameters()
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        hidden = self.first(x)
+        if self.seen is not None:
+            hidden = hidden + self.seen(context)
+        return self.second(torch.relu(hidden))
+
+
+class SequentialLatents(Lawful):
+    """x (4,) of three symbols given z (3,); prior and posterior of z are autoregressive."""
+
+    def __init__(self) -> None:
+        super().__init__(Space((4,), 3))
+        grid, order = Normal(256, reach=8), torch.arange(3)[None]
+        self.prior = DegreeConditional(Hidden(3, 0, 2), grid, (3,), order)  # type: ignore[arg-type]
+        self.decoder = NetworkConditional(
+            nn.Sequential(nn.Linear(3, 12), nn.ReLU(), nn.Linear(12, 12)), Categorical(3), (4,), ("z",)
+        )
+        self.guess = DegreeConditional(Hidden(3, 4, 2), grid, (3,), order, inputs=("data",))  # type: ignore[arg-type]
+
+    def law(self) -> Law:
+        return Marginal("z", Sequential(self.prior), Independent(self.decoder), Sequential(self.guess), item="data")
+
+
+class TopDown(Lawful):
+    """x (4, 4) of three symbols under 32 layers of two latents each.
+
+    One deterministic path h_1 .. h_33 goes down from layer to layer, h_l+1 seeing h_l and z_l; prior, posterior and the
+    likelihood look at it, and the posterior at features of the data besides (Sønderby et al. 2016).
+    """
+
+    def __init__(self, levels: int = 32, latents: int = 2, width: int = 8) -> None:
+        super().__init__(Space((4, 4), 3))
+        self.levels, self.latents = levels, latents
+        grid = Normal(256, reach=8)
+
+        class Down(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.path, self.latent = nn.Linear(width, width), nn.Linear(latents, width)
+
+            def forward(self, h: Tensor, z: Tensor) -> Tensor:
+                return torch.relu(self.path(h) + self.latent(z))
+
+        class Guess(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.path, self.data = nn.Linear(width, width), nn.Linear(width, width)
+                self.last = nn.Linear(width, 2 * latents)
+
+            def forward(self, h: Tensor, up: Tensor) -> Tensor:
+                return self.last(torch.relu(self.path(h) + self.data(up)))
+
+        self.start = Features(Constant(width, 0.5), ())
+        self.down = nn.ModuleList(Features(Down(), (f"h{k}", f"z{k}")) for k in range(1, levels + 1))
+        self.priors = nn.ModuleList(
+            NetworkConditional(nn.Linear(width, 2 * latents), grid, (latents,), (f"h{k}",))
+            for k in range(1, levels + 1)
+        )
+        self.up = Features(nn.Sequential(nn.Flatten(), nn.Linear(16, width), nn.ReLU()), ("x",))
+        self.guesses = nn.ModuleList(
+            NetworkConditional(Guess(), grid, (latents,), (f"h{k}", "up")) for k in range(1, levels + 1)
+        )
+        self.decoder = NetworkConditional(nn.Linear(width, 48), Categorical(3), (4, 4), (f"h{levels + 1}",))
+
+    def _chain(self, conditionals: nn.ModuleList, first: list[Define], whole: bool) -> Chain:
+        parts: list[Group | Define] = [*first, Define("h1", self.start)]
+        for k, (conditional, down) in enumerate(zip(conditionals, self.down), 1):
+            places = torch.arange((k - 1) * self.latents, k * self.latents)
+            parts.append(Group(f"z{k}", places, (self.latents,), Independent(conditional)))
+            if whole or k < self.levels:
+                parts.append(Define(f"h{k + 1}", down))
+        return Chain(parts, (self.levels * self.latents,))
+
+    def law(self) -> Law:
+        prior = self._chain(self.priors, [], whole=True)
+        posterior = self._chain(self.guesses, [Define("up", self.up)], whole=False)
+        return Marginal("z", prior, Independent(self.decoder), posterior)
+
+
 class Constant(nn.Module):
     """The same parameters whatever the context."""
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, value: float = 0.0) -> None:
         super().__init__()
-        self.values = nn.Parameter(torch.zeros(1, outputs))
+        self.values = nn.Parameter(torch.full((1, outputs), value))
 
     def forward(self) -> Tensor:
         return self.values
@@ -226,6 +320,8 @@ MODELS = {
     "mixture of two orders": Case(mixture_of_orders, ((3, 3),)),
     "nested marginals": Case(NestedMarginal, ((4,),), enumerable=False),
     "latents in standard units": Case(lambda: NestedMarginal(1, standard=True), ((4,),), enumerable=False),
+    "autoregressive latents": Case(SequentialLatents, ((4,),), enumerable=False),
+    "top-down hierarchy of 32 layers": Case(TopDown, ((4, 4),), enumerable=False),
     "VAE of two layers": Case(variational_autoencoder, ((3, 3),), enumerable=False),
     "importance-weighted VAE": Case(importance_weighted, ((2, 2),), enumerable=False),
     "VAE on grids": Case(grids_of_latents, ((4, 4, 3),), enumerable=False),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from contract_models import MODELS, Case, training_items
+from reader_program import Model
 
 from codelength.archive.reader import Archive
 from codelength.archive.sources import ArraySource
@@ -18,6 +19,7 @@ from codelength.coding.stack import Stack
 from codelength.errors import NotFrozen
 from codelength.exact import arithmetic as executors
 from codelength.freezing import FreezeReport, freeze
+from codelength.freezing.thaw import thaw
 from codelength.freezing.torch_executor import TorchArithmetic
 from codelength.laws.frozen import FrozenModel
 
@@ -100,7 +102,7 @@ def test_bits_spent_are_bits_promised(name, trained):
     """With fresh random bits per item, so that no pop reads what the push before it wrote."""
     _, frozen, _ = trained[name]
     shape = MODELS[name].shapes[0]
-    items = frozen.sample(300, seed=8, shape=shape)
+    items = frozen.sample(120, seed=8, shape=shape)
     spent = np.empty(len(items))
     for i in range(len(items)):
         stack = Stack.seeded(1000 + i, lanes=1)
@@ -159,6 +161,58 @@ def test_model_file_and_archive(name, trained, tmp_path: Path):
             np.testing.assert_array_equal(archive.read(), items)
             np.testing.assert_array_equal(archive.read((30, 50)), items[30:50])
             assert archive.read().dtype == items.dtype
+
+
+@each_model
+def test_the_second_reader_writes_the_same_words(name, trained):
+    """Written from the document alone, with other arithmetic: the same samples, words and items."""
+    _, frozen, _ = trained[name]
+    second = Model(frozen.to_bytes())
+    shape = MODELS[name].shapes[0]
+    items = frozen.sample(3, seed=9, shape=shape)
+    np.testing.assert_array_equal(second.sample(3, 9, shape), items)
+    sizes, words = frozen.encode_block(items)
+    data = words.astype("<u4").tobytes()
+    assert second.encode_block(items, list(sizes)) == data
+    np.testing.assert_array_equal(second.decode_block(data, list(sizes), shape), items)
+
+
+@each_model
+def test_thawed_it_gives_the_figures_of_the_float_model(name, trained):
+    model, frozen, items = trained[name]
+    if name == "affine flow":
+        pytest.skip("steps of flows exist on integers only, as yet")
+    thawed = thaw(frozen)
+    x, context = torch.from_numpy(items[:200]), {"shape": items.shape[1:]}
+    with torch.no_grad():
+        wanted, got = (
+            torch.stack(
+                [
+                    law.log_prob(x, {**context, "generator": torch.Generator().manual_seed(seed)}).double()
+                    for seed in range(1 if frozen.kind == "exact" else 20)
+                ]
+            ).mean(0)
+            for law in (model.law(), thawed.law())
+        )
+    difference = got - wanted
+    if frozen.kind == "exact":
+        assert difference.abs().max() < 0.05
+    noise = float(difference.std()) / math.sqrt(len(x))
+    assert abs(float(difference.mean())) < 4 * noise + 0.003 * float(wanted.mean().abs())
+    parameters = [p for p in thawed.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(thawed.log_prob(x[:2]).sum(), parameters, allow_unused=True)
+    assert any(g is not None and bool(g.abs().sum() > 0) for g in gradients)
+
+
+@each_model
+def test_a_float_model_draws_items_of_its_space(name, trained):
+    model, _, items = trained[name]
+    if name == "affine flow":
+        pytest.skip("steps of flows draw numbers beside the grid, as yet")
+    shape = items.shape[1:]
+    drawn = model.law().sample(4, {"shape": shape}, torch.Generator().manual_seed(0))
+    model.space.check(drawn.numpy())
+    assert drawn.shape == (4, *shape)
 
 
 @each_model

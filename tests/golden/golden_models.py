@@ -402,6 +402,56 @@ def beta_binomial() -> FrozenModel:
     return program.model((2, 4), 256, law)
 
 
+def chained() -> FrozenModel:
+    """Two groups of latents, of 4 and 2 places and of different alphabets, with features between and above them; a
+    posterior whose first group is autoregressive; six elements of three symbols."""
+    program, D, A = Program("chained"), 6, 3
+    first, second = program.tensor([0, 3, 5, 1]), program.tensor([4, 2])
+
+    def layer(given: list[str], sizes: list[int], outputs: int, narrow: bool = False) -> Net:
+        net = Net(*given)
+        x = net("concat", xs=list(range(len(given)))) if len(given) > 1 else 0
+        weight = program.random(outputs, sum(sizes), low=-150, high=150)
+        y = net("linear", x=x, weight=weight, bias=program.random(outputs))
+        if narrow:
+            net("requantise", x=y, shift=program.tensor([2] * outputs), low=0, high=200)
+        return net
+
+    def group(name: str, places: str, law: dict[str, Any]) -> dict[str, Any]:
+        return {"group": name, "places": places, "law": law}
+
+    def feature(name: str, net: Net) -> dict[str, Any]:
+        return {"define": name, "network": net.record()}
+
+    bits, trits = leaf("bernoulli", 2), leaf("categorical", 3)
+    prior = [
+        group("a", first, independent(bits, [4], fixed(program, 100, -200, 300, 0))),
+        feature("h", layer(["a"], [4], 5, narrow=True)),
+        group("b", second, independent(trits, [2], layer(["h", "a"], [5, 4], 6))),
+        feature("k", layer(["h", "b"], [5, 2], 7, narrow=True)),
+    ]
+    likelihood = independent(trits, [D], layer(["k", "a"], [7, 4], D * A))
+    net = Net("x", "u")
+    masked = net("linear", x=0, weight=program.random(4, 4, low=-300, high=300), bias=program.random(4),
+                 degrees=program.tensor([0, 1, 2, 3]))  # fmt: skip
+    seen = net("linear", x=1, weight=program.random(4, 3, low=-9, high=9), bias=program.random(4),
+               degrees=program.tensor([0, 1, 2, 3]))  # fmt: skip
+    net("add", a=masked, b=seen)
+    orders = program.tensor([[0, 1, 2, 3]])
+    posterior = [
+        feature("u", layer(["data"], [D], 3, narrow=True)),
+        group("a", first, sequential(bits, [4], net, kind="degrees", orders=orders)),
+        group("b", second, independent(trits, [2], layer(["u", "a"], [3, 4], 6))),
+    ]
+    law = marginal(
+        "z",
+        {"law": "chain", "parts": prior, "shape": [D]},
+        likelihood,
+        {"law": "chain", "parts": posterior, "shape": [D]},
+    )
+    return program.model((D,), A, {**law, "item": "data"})
+
+
 MODELS: dict[str, Callable[[], FrozenModel]] = {
     function.__name__: function
     for function in (
@@ -417,5 +467,6 @@ MODELS: dict[str, Callable[[], FrozenModel]] = {
         labelled,
         grids,
         beta_binomial,
+        chained,
     )
 }

@@ -183,6 +183,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "labels": ("labelled", idx, {"block": 8}),
     "grids": ("grids", plain("grids", 40), {"block": 20}),
     "beta_binomial": ("beta_binomial", plain("beta_binomial", 15), {"block": 8}),
+    "chained": ("chained", plain("chained", 60), {"block": 30}),
     "empty": ("bernoulli_order", nothing, {}),
     "strangers": ("categorical_images", strangers, {"block": 10}),
 }

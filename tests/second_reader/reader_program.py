@@ -64,6 +64,7 @@ LAW_FEATURES = {
         ["independent", "sequential", "marginal", "responsibilities", "switch", "pushforward", "floor", "cell"]
     )
 }
+LAW_FEATURES["chain"] = 60
 
 
 # ---- tensor storage ----------------------------------------------------------------------------------------
@@ -207,7 +208,7 @@ def features_of(record: Any) -> set[int]:
     named = [record[key] for key in ("family", "op", "kind") if key in record]
     check(all(name in FEATURES for name in named), f"one of {named} is unknown")
     found = {FEATURES[name] for name in named}
-    if "law" in record:
+    if isinstance(record.get("law"), str):  # a group has a law of its own under this key
         check(record["law"] in LAW_FEATURES, f"the law {record['law']} is unknown")
         found.add(LAW_FEATURES[record["law"]])
     return found.union(*map(features_of, record.values()))
@@ -433,9 +434,11 @@ def make_law(record: dict, tensors: Tensors, known: dict[str, Bounds]) -> Law:
         "pushforward": Pushforward,
         "floor": Floor,
         "cell": Cell,
+        "chain": Chain,
     }
     kind = kinds[record["law"]]
-    check(set(record) == {"law", *kind.fields}, f"the keys of the law {record['law']} differ")
+    keys = {"law", *kind.fields}
+    check(keys <= set(record) <= keys | set(kind.optional), f"the keys of the law {record['law']} differ")
     return kind(record, tensors, known)
 
 
@@ -443,8 +446,13 @@ class Law:
     """A distribution over items, given a context of what is known of each."""
 
     fields: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     has_latents = False
     bounds: Bounds
+
+    def handed_on(self, items: np.ndarray, context: Context) -> Context:
+        """What a likelihood finds in its context beside a latent that follows this law."""
+        return {}
 
     def pop(self, stack: Stack, n: int, context: Context, start: bool) -> np.ndarray:
         raise NotImplementedError
@@ -610,33 +618,130 @@ class Sequential(Elements):
                 items[each, order[:, step]] = seen[:, place] = symbols
         return items.reshape(n, *shape)
 
+    def mode(self, n: int, context: Context) -> np.ndarray:
+        """Medians, each given those before it: a whole pass for each."""
+        shape = self.item_shape(context)
+        items, each = np.zeros((n, prod(shape)), np.int64), np.arange(n)
+        for place in self.order(n, context).T:
+            parameters = self.all_parameters(items, context)[each, place].tolist()
+            items[each, place] = [self.leaf.median(p) for p in parameters]
+        return items.reshape(n, *shape)
+
+
+class Chain(Law):
+    """Groups of elements one after another, and features between them."""
+
+    fields = ("parts", "shape")
+
+    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds]):
+        self.shape = tuple(record["shape"])
+        self.parts: list[tuple[str, Any, Any]] = []
+        known, bounds, places = dict(known), [], []
+        for part in record["parts"]:
+            if "define" in part:
+                check(set(part) == {"define", "network"}, "the keys of a feature differ")
+                network = Network(part["network"], tensors)
+                self.parts.append((part["define"], None, network))
+                known[part["define"]] = network.bounds(known)
+                continue
+            check(set(part) == {"group", "law", "places"}, "the keys of a group differ")
+            law = make_law(part["law"], tensors, known)
+            self.parts.append((part["group"], tensors[part["places"]], law))
+            known[part["group"]] = law.bounds
+            bounds.append(law.bounds)
+            places += tensors[part["places"]].tolist()
+            self.has_latents = self.has_latents or law.has_latents
+        check(sorted(places) == list(range(prod(self.shape))), "groups that do not make up the items")
+        self.bounds = min(low for low, _ in bounds), max(high for _, high in bounds)
+
+    def walk(self, n: int, context: Context, make: Any) -> tuple[np.ndarray, Context]:
+        """Items whose groups come from ``make(law, places, context)`` in order, and all that the context holds then."""
+        flat = np.zeros((n, prod(self.shape)), np.int64)
+        for name, places, what in self.parts:
+            if places is None:
+                context = {**context, name: what.run(n, context)}
+            else:
+                values = make(what, places, context)
+                flat[:, places] = values.reshape(n, -1)
+                context = {**context, name: values}
+        return flat.reshape(n, *self.shape), context
+
+    def given(self, items: np.ndarray, context: Context) -> list[tuple[Law, np.ndarray, Context]]:
+        """Each group's law, its part of the items, and the context that it stands in."""
+        steps: list[tuple[Law, np.ndarray, Context]] = []
+
+        def take(law: Law, places: np.ndarray, context: Context) -> np.ndarray:
+            values = items.reshape(len(items), -1)[:, places].reshape(len(items), *law_shape(law, context))
+            steps.append((law, values, context))
+            return values
+
+        self.walk(len(items), context, take)
+        return steps
+
+    def handed_on(self, items: np.ndarray, context: Context) -> Context:
+        steps = iter(self.given(items, context))
+        _, after = self.walk(len(items), context, lambda law, places, context: next(steps)[1])
+        return {name: after[name] for name, _, _ in self.parts}
+
+    def pop(self, stack: Stack, n: int, context: Context, start: bool) -> np.ndarray:
+        return self.walk(n, context, lambda law, places, given: law.pop(stack, n, given, start))[0]
+
+    def push(self, stack: Stack, items: np.ndarray, context: Context, start: bool) -> None:
+        for law, values, given in reversed(self.given(items, context)):
+            law.push(stack, values, given, start)
+
+    def mode(self, n: int, context: Context) -> np.ndarray:
+        return self.walk(n, context, lambda law, places, given: law.mode(n, given))[0]
+
+    def lengths(self, items: np.ndarray, context: Context) -> list[int]:
+        columns = [law.lengths(values, given) for law, values, given in self.given(items, context)]
+        return [sum(row) for row in zip(*columns)]
+
+
+def law_shape(law: Law, context: Context) -> tuple[int, ...]:
+    """The shape of one item of a law."""
+    if isinstance(law, Elements):
+        return law.item_shape(context)
+    for name in ("likelihood", "base"):
+        if hasattr(law, name):
+            return law_shape(getattr(law, name), context)
+    if isinstance(law, Switch):
+        return law_shape(law.laws[0], context)
+    check(isinstance(law, Chain), "a group whose shape is not known")
+    return law.shape  # type: ignore[attr-defined]
+
 
 class Marginal(Law):
     fields = ("latent", "likelihood", "posterior", "prior")
+    optional = ("item",)
     has_latents = True
 
     def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds]):
         self.latent: str = record["latent"]
+        self.item: str = record.get("item", "x")
         self.prior = make_law(record["prior"], tensors, known)
         self.likelihood = make_law(record["likelihood"], tensors, {**known, self.latent: self.prior.bounds})
         self.bounds = self.likelihood.bounds
         if record["posterior"] == {"law": "responsibilities"}:
             self.posterior: Law = Responsibilities(self, self.prior.bounds[1] + 1)
         else:
-            self.posterior = make_law(record["posterior"], tensors, {**known, "x": self.bounds})
+            self.posterior = make_law(record["posterior"], tensors, {**known, self.item: self.bounds})
+
+    def with_latent(self, z: np.ndarray, context: Context) -> Context:
+        return {**context, self.latent: z, **self.prior.handed_on(z, context)}
 
     def pop(self, stack: Stack, n: int, context: Context, start: bool) -> np.ndarray:
         z = self.prior.pop(stack, n, context, start)
-        x = self.likelihood.pop(stack, n, {**context, self.latent: z}, start)
+        x = self.likelihood.pop(stack, n, self.with_latent(z, context), start)
         if not start:
-            self.posterior.push(stack, z, {**context, "x": x}, False)
+            self.posterior.push(stack, z, {**context, self.item: x}, False)
         return x
 
     def push(self, stack: Stack, items: np.ndarray, context: Context, start: bool) -> None:
-        given = {**context, "x": items}
+        given = {**context, self.item: items}
         n = len(items)
         z = self.posterior.mode(n, given) if start else self.posterior.pop(stack, n, given, False)
-        self.likelihood.push(stack, items, {**context, self.latent: z}, start)
+        self.likelihood.push(stack, items, self.with_latent(z, context), start)
         self.prior.push(stack, z, context, start)
 
     def joint_lengths(self, items: np.ndarray, context: Context, count: int) -> list[list[int]]:
@@ -644,7 +749,7 @@ class Marginal(Law):
         rows = []
         for k in range(count):
             z = np.full((len(items), 1), k, np.int64)
-            x_lengths = self.likelihood.lengths(items, {**context, self.latent: z})
+            x_lengths = self.likelihood.lengths(items, self.with_latent(z, context))
             rows.append([a + b for a, b in zip(x_lengths, self.prior.lengths(z, context))])
         return [list(a) for a in zip(*rows)]
 

@@ -25,7 +25,7 @@ from codelength.coding.stack import Stack
 from codelength.coding.symbols import check_range
 from codelength.exact import arithmetic as executors
 from codelength.exact.dense import DensePlan
-from codelength.exact.network import MAX_VALUES, PASS_VALUES, Network, float_bytes
+from codelength.exact.network import MAX_VALUES, Network, float_bytes
 from codelength.exact.operations import Tensors, Type, require
 from codelength.exact.raster import RasterPlan, engine_bytes
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule, as_image
@@ -131,12 +131,8 @@ class FrozenConditional:
     def parameters(self, inputs: dict[str, np.ndarray], types: list[Type], count: int) -> np.ndarray:
         """(n, D, p) in row-major item order, or in coding order for degree schedules."""
         p = self.leaf.parameters
-        largest = max((math.prod(t.shape) for t in types), default=1)
-        step = max(1, min(1024, PASS_VALUES // max(largest, 1)))
         parts = []
-        for start in range(0, count, step) or [0]:
-            some = {name: value[start : start + step] for name, value in inputs.items()}
-            out = self.network.run(some, types, self.tensors)
+        for out in self.network.passes(inputs, types, self.tensors, count):
             if out.ndim == 4:  # (n, C * p, H, W) -> (n, H, W, C, p)
                 n, channels, height, width = out.shape
                 out = out.reshape(n, channels // p, p, height, width).transpose(0, 3, 4, 1, 2)
@@ -186,6 +182,28 @@ class IndependentConditional(FrozenConditional):
     def __call__(self, context: dict[str, Any], count: int) -> Elements:
         inputs = named_inputs(self.network, context, self.types, count)
         return Elements(self.leaf, self.parameters(inputs, self.types, count), self.concrete(context))
+
+
+class FrozenFeatures:
+    """For ``laws.chain.Define``: a network of the context whose output is handed on as it is."""
+
+    def __init__(self, network: Network, tensors: Tensors, context: dict[str, Type]) -> None:
+        self.network = network
+        self.tensors = tensors
+        self.types = network.infer(context, tensors)
+        output = self.types[network.output]
+        require(len(output.shape) in (1, 3), f"features of shape {output.shape}")
+        require(output.largest <= 1 << 24, "features leave 2^24")
+        self.output = Type(output.shape, output.low, output.high)
+        self.work = network.measure(self.types, tensors)
+
+    def item_bytes(self) -> int:
+        """Bytes that computing and keeping the features needs for each item."""
+        return self.network.pass_bytes(self.types) + 8 * math.prod(self.output.shape)
+
+    def __call__(self, context: dict[str, Any], count: int) -> np.ndarray:
+        inputs = named_inputs(self.network, context, self.types, count)
+        return np.concatenate(list(self.network.passes(inputs, self.types, self.tensors, count)))
 
 
 class SequentialConditional(FrozenConditional):
@@ -279,6 +297,19 @@ class SequentialConditional(FrozenConditional):
         if self.schedule.index is None:
             return orders[0]
         return orders[np.asarray(context[self.schedule.index]).reshape(-1)]
+
+    def mode(self, count: int, context: dict[str, Any]) -> np.ndarray:
+        """Items (count, *shape) of the median of every element, given those before it: a pass for every step."""
+        shape = self.concrete(context)
+        x = np.zeros((count, math.prod(shape)), np.int32)
+        done = 0
+        for size in self._steps(shape):
+            elements = self.parallel(x.reshape(count, *shape), context)
+            here = slice(done, done + size)
+            medians = Elements(self.leaf, elements.params[:, here], (size,)).mode()
+            np.put_along_axis(x, np.broadcast_to(elements.order, x.shape)[:, here], medians, axis=1)  # type: ignore[arg-type]
+            done += size
+        return x.reshape(count, *shape)
 
     def parallel(self, x: np.ndarray, context: dict[str, Any]) -> Elements:
         """All conditionals of the items in one pass."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -103,6 +104,15 @@ class Network:
             return self._run(executors.current(), inputs, types, tensors)
         except ArithmeticFault:
             return self._run(REFERENCE, inputs, types, tensors)
+
+    def passes(
+        self, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors, count: int
+    ) -> Iterator[np.ndarray]:
+        """The outputs (n, *shape) for ``count`` items, in passes of bounded memory; one pass where there are none."""
+        largest = max((math.prod(t.shape) for t in types), default=1)
+        step = max(1, min(1024, PASS_VALUES // max(largest, 1)))
+        for start in range(0, count, step) or [0]:
+            yield self.run({name: value[start : start + step] for name, value in inputs.items()}, types, tensors)
 
     def _run(self, arithmetic: Any, inputs: dict[str, np.ndarray], types: list[Type], tensors: Tensors) -> np.ndarray:
         values = [arithmetic.enter(inputs[name]) for name in self.inputs]

@@ -385,7 +385,8 @@ class NetworkEmitter:
     """Traces one torch network, calibrates it, and emits its program.
 
     types: of the inputs, by the names of the forward's arguments in order; samples: calibration values of them.
-    scales: of inputs that the network is given in other units than theirs, by name.
+    scales: of inputs that the network is given in other units than theirs, by name. target: of the output; None for
+    features, whose shape, bounds and fraction ``given`` tells after ``run``.
     """
 
     def __init__(
@@ -396,14 +397,16 @@ class NetworkEmitter:
         samples: list[Tensor],
         tensors: Tensors,
         prefix: str,
-        target: Target,
+        target: Target | None,
         scales: dict[str, InputScale] | None = None,
     ) -> None:
-        self.network = network
+        # A layer by itself would be traced into what it is made of.
+        self.network = nn.Sequential(network) if isinstance(network, LEAVES) else network
         self.names, self.types, self.samples = names, types, samples
         self.emitter = Emitter(tensors, prefix)
         self.target = target
         self.scales = scales or {}
+        self.given: tuple[Any, ...] = ()
 
     def run(self) -> tuple[Network, list[dict[str, Any]]]:
         """The network of the program and a report of its layers. Raises FreezeError, naming what cannot be frozen."""
@@ -531,6 +534,13 @@ class NetworkEmitter:
         if not isinstance(q, Quantity):
             raise FreezeError("expected a network that returns one tensor of parameters")
         target, emitter = self.target, self.emitter
+        if target is None:
+            if q.table is not None:
+                limit = (1 << ACTIVATION_BITS) - 1
+                q = emitter.rescale(q, math.floor(math.log2(limit / q.largest)), -limit, limit)
+            q = emitter.narrow(q, ACTIVATION_BITS)
+            self.given = (q.shape, q.low, q.high, None, None, q.scale)
+            return q
         p = len(target.fractions)
         channels = q.shape[0]
         wanted = np.tile(np.array(target.fractions) + np.array(target.gains), channels // p)
@@ -578,7 +588,8 @@ class NetworkEmitter:
             if isinstance(a, Quantity) and isinstance(b, Quantity):
                 if a.table is not None and b.table is not None and a.index is None and b.index is None:
                     return replace(a, table=a.table + b.table)
-                target = max(self.target.fractions) + max(self.target.gains) if node in to_output else None
+                last = self.target if node in to_output else None
+                target = max(last.fractions) + max(last.gains) if last is not None else None
                 a, b = self._same_rank(a, b)
                 return emitter.add(a, b, largest, target)
         if node.target in (torch.relu, nn.functional.relu) or name in ("relu", "relu_"):

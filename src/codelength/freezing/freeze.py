@@ -23,6 +23,7 @@ from codelength.exact.operations import Tensors, Type
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule
 from codelength.exact.steps import AffineStep, OffsetStep
 from codelength.freezing.emit import NetworkEmitter, Target, store
+from codelength.laws.chain import Chain, Define
 from codelength.laws.contract import Law
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.independent import Independent
@@ -31,6 +32,7 @@ from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
 from codelength.networks.conditionals import (
     DegreeConditional,
+    Features,
     NetworkConditional,
     NetworkInputs,
     RasterConditional,
@@ -53,6 +55,13 @@ TOTAL_BITS = 24
 GRID_BITS = 28
 #: Components of a mixture that each calibration item is seen under.
 CALIBRATION_DRAWS = 4
+
+
+@dataclass(frozen=True)
+class FeatureType(Type):
+    """Of a feature: integers in units of 2^-fraction."""
+
+    fraction: int = 0
 
 
 @dataclass
@@ -195,6 +204,8 @@ class _Walker:
             return self._marginal(law, x, context, types, path)
         if isinstance(law, Switch):
             return self._switch(law, x, context, types, path)
+        if isinstance(law, Chain):
+            return self._chain(law, x, context, types, path)[0]
         if isinstance(law, Pushforward):
             return self._pushforward(law, x, context, types, path)
         if isinstance(law, Floor):
@@ -246,7 +257,7 @@ class _Walker:
             [seen, *given],
             target_of(conditional.leaf),
             path,
-            conditional.scales,
+            self._scales(conditional, types),
         )
         shape = list(conditional.shape)
         return {"law": "sequential", "leaf": leaf, "network": network, "schedule": schedule, "shape": shape}
@@ -264,6 +275,8 @@ class _Walker:
             degrees = np.zeros(kind.shape[0] if kind.shape else 0, np.int64) if scheduled else None
             kinds.append(Type(kind.shape, kind.low, kind.high, degrees))
             value = context[name]
+            if isinstance(kind, FeatureType):  # as the program has them, in integers
+                value = (value * 2.0**kind.fraction).round().clamp(kind.low, kind.high)
             values.append(value.reshape(-1) if kind.shape == () and name not in scales else value.float())
         return kinds, values
 
@@ -289,7 +302,7 @@ class _Walker:
             values,
             target_of(conditional.leaf),
             path,
-            conditional.scales,
+            self._scales(conditional, types),
         )
         return {
             "law": "independent",
@@ -310,24 +323,76 @@ class _Walker:
             context = {k: _repeated(v, len(x)) for k, v in context.items()}
             z = law.prior.sample(len(x), context, generator)
         else:
-            z = law.posterior.sample(len(x), {**context, "x": x}, generator)
-        prior = self.law(law.prior, z, context, types, f"{path}{law.latent}.prior.")
+            z = law.posterior.sample(len(x), {**context, law.item: x}, generator)
+        exported: dict[str, Type] = {}
+        if isinstance(law.prior, Chain):
+            prior, exported = self._chain(law.prior, z, context, types, f"{path}{law.latent}.prior.")
+        else:
+            prior = self.law(law.prior, z, context, types, f"{path}{law.latent}.prior.")
         latent = _latent_type(prior, z)
-        given = {**types, law.latent: latent}
-        likelihood = self.law(law.likelihood, x, {**context, law.latent: z}, given, path)
+        given = {**types, law.latent: latent, **exported}
+        seen = {**context, law.latent: z, **law.prior.exports(z, context)}
+        likelihood = self.law(law.likelihood, x, seen, given, path)
         if mixture:
             posterior: dict[str, Any] = {"law": "responsibilities"}
         else:
             symbols = (latent.high >> likelihood["bits"]) + 1 if likelihood["law"] == "floor" else _symbols(likelihood)
-            own = {**types, "x": Type(tuple(x.shape[1:]), 0, symbols - 1)}
-            posterior = self.law(law.posterior, z, {**context, "x": x}, own, f"{path}{law.latent}.posterior.")
-        return {
+            own = {**types, law.item: Type(tuple(x.shape[1:]), 0, symbols - 1)}
+            posterior = self.law(law.posterior, z, {**context, law.item: x}, own, f"{path}{law.latent}.posterior.")
+        record = {
             "law": "marginal",
             "latent": law.latent,
             "likelihood": likelihood,
             "posterior": posterior,
             "prior": prior,
         }
+        return record if law.item == "x" else {**record, "item": law.item}
+
+    def _chain(
+        self, law: Chain, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
+    ) -> tuple[dict[str, Any], dict[str, Type]]:
+        """The record, and the types of what the law exports."""
+        parts: list[dict[str, Any]] = []
+        exported: dict[str, Type] = {}
+        seen, flat = dict(context), x.reshape(len(x), -1)
+        for part in law.parts:
+            given = {**types, **exported}
+            if isinstance(part, Define):
+                if not isinstance(part.features, Features):
+                    raise FreezeError(f"expected features of a network, got {type(part.features).__name__}")
+                network, exported[part.name] = self._features(part.features, seen, given, f"{path}{part.name}.")
+                parts.append({"define": part.name, "network": network})
+                seen[part.name] = part.features(seen, len(x))
+                continue
+            values = part.of(flat)
+            record = self.law(part.law, values, seen, given, f"{path}{part.name}.")
+            places = self._store(f"{path}{part.name}.places", np.asarray(part.places))
+            parts.append({"group": part.name, "law": record, "places": places})
+            exported[part.name] = _latent_type(record, values)
+            seen[part.name] = values
+        return {"law": "chain", "parts": parts, "shape": list(law.shape)}, exported
+
+    def _features(
+        self, features: Features, context: dict[str, Any], types: dict[str, Type], path: str
+    ) -> tuple[dict[str, Any], FeatureType]:
+        """The network, and the type of what it gives."""
+        kinds, values = self._context(features, context, types, scheduled=False)
+        scales = self._scales(features, types)
+        emitter = NetworkEmitter(
+            features.network, list(features.inputs), kinds, values, self.tensors, path, None, scales
+        )
+        network, layers = emitter.run()
+        self.report.layers += [{**r, "layer": path + r["layer"]} for r in layers]
+        return network.to_json(), FeatureType(*emitter.given)
+
+    def _scales(self, conditional: NetworkInputs, types: dict[str, Type]) -> dict[str, InputScale]:
+        """Of the context entries that are latents on a grid, and of those that are features."""
+        scales = dict(conditional.scales)
+        for name in conditional.inputs:
+            kind = types.get(name)
+            if isinstance(kind, FeatureType):
+                scales[name] = InputScale(0, kind.fraction)
+        return scales
 
     def _switch(
         self, law: Switch, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
@@ -400,6 +465,8 @@ def _symbols(record: dict[str, Any]) -> int:
         return _symbols(record["laws"][0])
     if record["law"] == "pushforward":
         return int(record["high"]) + 1
+    if record["law"] == "chain":
+        return max(_symbols(part["law"]) for part in record["parts"] if "law" in part)
     raise FreezeError(f"the alphabet of a law {record['law']!r} is not known")
 
 

@@ -39,18 +39,20 @@ from codelength.exact.operations import (
     Upsample,
 )
 from codelength.freezing.torch_executor import _pad
+from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.contract import Law
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch
 from codelength.laws.sequential import Sequential
-from codelength.networks.conditionals import DegreeConditional, NetworkConditional, RasterConditional
+from codelength.networks.conditionals import DegreeConditional, Features, NetworkConditional, RasterConditional
 
 
 class ThawedNetwork(nn.Module):
-    """A program's network in floating point; its output is in the leaf's real units, shape (n, *)."""
+    """A program's network in floating point; its output is in the leaf's real units, shape (n, *), or without a leaf in
+    those of the program's integers."""
 
-    def __init__(self, network: Network, types: list[Type], tensors: dict[str, np.ndarray], leaf: Leaf) -> None:
+    def __init__(self, network: Network, types: list[Type], tensors: dict[str, np.ndarray], leaf: Leaf | None) -> None:
         super().__init__()
         self.program = network
         self.types = types
@@ -70,7 +72,8 @@ class ThawedNetwork(nn.Module):
                 shift = torch.from_numpy(np.exp2(-tensors[operation.shift].astype(np.float64)).astype(np.float32))
                 self.register_buffer(f"scale{k}", shift)
         outputs = types[network.output].shape[0]
-        units = np.exp2(-np.tile(np.array(leaf.fraction_bits, np.float64), outputs // leaf.parameters))
+        fractions = np.zeros(1) if leaf is None else np.array(leaf.fraction_bits, np.float64)
+        units = np.exp2(-np.tile(fractions, outputs // len(fractions)))
         self.register_buffer("units", torch.from_numpy(units.astype(np.float32)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -167,10 +170,21 @@ class Thawed(nn.Module):
                 posterior: Law = Responsibilities(law.latent, law.posterior.count, prior, likelihood)
             else:
                 posterior = self._thaw(law.posterior)
-            return Marginal(law.latent, prior, likelihood, posterior)
+            return Marginal(law.latent, prior, likelihood, posterior, law.item)
+        if isinstance(law, Chain):
+            return Chain([self._part(part) for part in law.parts], law.shape)
         if isinstance(law, Switch):
             return Switch(law.index, [self._thaw(part) for part in law.laws])
         raise FreezeError(f"expected laws over networks, got {type(law).__name__}, whose steps exist on integers only")
+
+    def _part(self, part: Group | Define) -> Group | Define:
+        if isinstance(part, Group):
+            return Group(part.name, torch.from_numpy(part.places), part.shape, self._thaw(part.law))
+        frozen = part.features
+        thawed = ThawedNetwork(frozen.network, frozen.types, frozen.tensors, None)
+        features = Features(thawed, frozen.network.inputs, units="bins")
+        self._modules_of_law.append(features)
+        return Define(part.name, features)
 
     def _conditional(self, law: Independent | Sequential) -> nn.Module:
         conditional = law.conditional

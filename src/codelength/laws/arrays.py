@@ -38,6 +38,13 @@ class _Numpy:
     def empty(self, like: Any, rows: int) -> Any:
         return np.empty((rows, *like.shape[1:]), like.dtype)
 
+    def joined(self, parts: list[Any], places: list[Any]) -> Any:
+        """An array (n, D) whose columns ``places[k]`` are those of ``parts[k]``, in order."""
+        flat = np.empty((len(parts[0]), sum(part.shape[1] for part in parts)), np.result_type(*parts))
+        for part, where in zip(parts, places):
+            flat[:, where] = part
+        return flat
+
 
 class _Torch:
     def __init__(self, torch: Any) -> None:
@@ -66,6 +73,10 @@ class _Torch:
 
     def empty(self, like: Any, rows: int) -> Any:
         return self.torch.empty((rows, *like.shape[1:]), dtype=like.dtype, device=like.device)
+
+    def joined(self, parts: list[Any], places: list[Any]) -> Any:
+        order = self.torch.cat([self.torch.as_tensor(where) for where in places])
+        return self.torch.cat(parts, 1)[:, self.torch.argsort(order).to(parts[0].device)]
 
 
 _NUMPY = _Numpy()

@@ -16,6 +16,7 @@ import numpy as np
 from codelength.coding.stack import Stack
 from codelength.errors import NotRepresentable, UsageError
 from codelength.exact.conditional import arrange
+from codelength.laws.chain import Chain, Define
 from codelength.laws.contract import Context, Law
 from codelength.laws.frozen import GROUP_MEMORY, FrozenModel
 from codelength.laws.independent import Independent
@@ -61,7 +62,8 @@ def _draw(law: Law, stack: Stack, count: int, context: Context, known: np.ndarra
     that each gave to them, (count,)."""
     if isinstance(law, Marginal):
         z = law.prior.pop(stack, count, context)
-        return _draw(law.likelihood, stack, count, {**context, law.latent: z}, known)
+        seen = {**context, law.latent: z, **law.prior.exports(z, context)}
+        return _draw(law.likelihood, stack, count, seen, known)
     if isinstance(law, Switch):
         parts = [
             (where, *_draw(part, stack, len(where), given, known[where])) for part, where, given in law.members(context)
@@ -71,6 +73,17 @@ def _draw(law: Law, stack: Stack, count: int, context: Context, known: np.ndarra
         for where, values, figures in parts:
             items[where], bits[where] = values, figures
         return items, bits
+    if isinstance(law, Chain):
+        seen = dict(context)
+        bits, made = np.zeros(count), []
+        for step in law.parts:
+            if isinstance(step, Define):
+                seen[step.name] = step.features(seen, count)
+                continue
+            seen[step.name], figures = _draw(step.law, stack, count, seen, known[:, step.places])
+            bits += figures
+            made.append(seen[step.name])
+        return law.joined(made, count), bits
     conditional: Any
     if isinstance(law, Sequential):
         conditional = law.conditional

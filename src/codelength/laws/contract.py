@@ -48,6 +48,20 @@ class Law(ABC):
     def sample(self, count: int, context: Context, generator: Any) -> Any:
         """Draw items in floating point; ``generator`` is the source of randomness of the conditionals."""
 
+    def draw(self, count: int, context: Context, generator: Any) -> tuple[Any, Any]:
+        """Items as ``sample`` gives them, and the log-probability of each, nats (n,). Laws whose density is cheap at
+        what they draw themselves say so here, such as inverse autoregressive flows."""
+        drawn = self.sample(count, context, generator)
+        return drawn, self.log_prob(drawn, context)
+
+    def exports(self, x: Any, context: Context) -> Context:
+        """What stands in the context of a likelihood whose latent follows this law, beside the latent itself."""
+        return {}
+
+    def exported_grids(self) -> dict[str, Any]:
+        """The grids (see ``grid``) of those ``exports`` that lie on one, by name."""
+        return {}
+
     @abstractmethod
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
         """Put the items on the stack.
@@ -65,8 +79,8 @@ class Law(ABC):
         raise TypeError(f"{type(self).__name__} has no exact code length")
 
     def held(self, context: Context, count: int) -> Any:
-        """The law of ``count`` items at one context, for several draws from it: it has ``sample(generator)`` and
-        ``log_prob(x)``. Networks that see only the context are evaluated once where the law knows how."""
+        """The law of ``count`` items at one context, for several draws from it: it has ``draw(generator)``, items and
+        their log-probabilities. Networks that see only the context are evaluated once where the law knows how."""
         return _Held(self, context, count)
 
     def mode(self, x_context: Context, count: int) -> Any:
@@ -95,8 +109,5 @@ class _Held:
     context: Context
     count: int
 
-    def sample(self, generator: Any) -> Any:
-        return self.law.sample(self.count, self.context, generator)
-
-    def log_prob(self, x: Any) -> Any:
-        return self.law.log_prob(x, self.context)
+    def draw(self, generator: Any) -> tuple[Any, Any]:
+        return self.law.draw(self.count, self.context, generator)

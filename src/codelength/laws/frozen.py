@@ -23,6 +23,7 @@ from codelength.exact.network import is_integer, read_object
 from codelength.exact.operations import OPERATIONS, Tensors, require
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule
 from codelength.exact.storage import decode_tensor, encode_tensor
+from codelength.laws.chain import Chain, Define
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Switch
@@ -457,6 +458,9 @@ def _coding_bytes(law: Law, shape: tuple[int, ...]) -> int:
         return max(_coding_bytes(part, shape) for part in (law.prior, law.likelihood, law.posterior))
     if isinstance(law, Switch):
         return max(_coding_bytes(part, shape) for part in law.laws)
+    if isinstance(law, Chain):  # features stay for the parts that come later
+        kept = sum(part.features.item_bytes() for part in law.parts if isinstance(part, Define))
+        return kept + max(_coding_bytes(group.law, shape) for group in law.groups)
     if isinstance(law, Pushforward):
         return max(_coding_bytes(law.base, shape), *(step.item_bytes() for step in law.steps))
     return 0

@@ -16,6 +16,9 @@ class Independent(ConditionalLaw):
     def sample(self, count: int, context: Context, generator: Any) -> Any:
         return self.conditional(context, count).sample(generator)
 
+    def draw(self, count: int, context: Context, generator: Any) -> tuple[Any, Any]:
+        return self.conditional(context, count).draw(generator)
+
     def held(self, context: Context, count: int) -> Any:
         return self.conditional(context, count)
 

@@ -18,19 +18,24 @@ from codelength.laws.contract import Context, Law
 class Marginal(Law):
     """p(x) = sum_z p(z) p(x | z), with a posterior q(z | x).
 
-    The latent reaches the likelihood as ``context[latent]``; the posterior finds the item as ``context["x"]``.
+    The latent reaches the likelihood as ``context[latent]``, beside what the prior exports; the posterior finds the
+    item as ``context[item]``. A posterior that is ``Sequential`` or flows needs an ``item`` of another name than "x",
+    which is what its own networks call the latent.
     ``log_prob`` is the one-sample bound log p(z) + log p(x | z) - log q(z | x), z drawn from q with
     ``context["generator"]``; with the exact responsibilities of a finite index it is the exact log-sum.
     """
 
-    def __init__(self, latent: str, prior: Law, likelihood: Law, posterior: Law) -> None:
+    def __init__(self, latent: str, prior: Law, likelihood: Law, posterior: Law, item: str = "x") -> None:
         self.latent = latent
+        self.item = item
         self.prior = prior
         self.likelihood = likelihood
         self.posterior = posterior
         self.prior.see_items_on_grid()
         if prior.grid() is not None:
             likelihood.see_on_grid(latent, prior.grid())
+        for name, grid in prior.exported_grids().items():
+            likelihood.see_on_grid(name, grid)
         exact = isinstance(posterior, Responsibilities) and prior.kind == likelihood.kind == "exact"
         self.kind = "exact" if exact else "lower_bound"
 
@@ -44,21 +49,24 @@ class Marginal(Law):
     def see_items_on_grid(self) -> None:
         self.likelihood.see_items_on_grid()
         if self.grid() is not None:
-            self.posterior.see_on_grid("x", self.grid())
+            self.posterior.see_on_grid(self.item, self.grid())
 
     def _given(self, context: Context, z: Any) -> Context:
-        return {**context, self.latent: z}
+        return {**context, self.latent: z, **self.prior.exports(z, context)}
+
+    def _seen(self, context: Context, x: Any) -> Context:
+        return {**context, self.item: x}
 
     def log_prob(self, x: Any, context: Context) -> Any:
         if isinstance(self.posterior, Responsibilities):
             return self.posterior.evidence(x, context)
-        return self._log_weight(x, context, self.posterior.held({**context, "x": x}, len(x)))
+        return self._log_weight(x, context, self.posterior.held(self._seen(context, x), len(x)))
 
     def _log_weight(self, x: Any, context: Context, posterior: Any) -> Any:
         """log p(x, z) - log q(z | x) of one draw from ``posterior``, q at these items."""
-        z = posterior.sample(context.get("generator"))
-        joint = self.prior.log_prob(z, context) + self.likelihood.log_prob(x, self._given(context, z))
-        return joint - posterior.log_prob(z)
+        z, spent = posterior.draw(context.get("generator"))
+        given = self._given(context, z)
+        return self.prior.log_prob(z, given) + self.likelihood.log_prob(x, given) - spent
 
     def log_weights(self, x: Any, context: Context, count: int) -> Any:
         """Log importance weights log p(x, z) - log q(z | x) of ``count`` draws of z from q: nats (count, n).
@@ -69,7 +77,7 @@ class Marginal(Law):
         if isinstance(self.posterior, Responsibilities):
             once = [self.log_prob(x, context)] if self.kind == "exact" else []
             return library_of(x).rows(once * count or [self.log_prob(x, context) for _ in range(count)])
-        posterior = self.posterior.held({**context, "x": x}, len(x))
+        posterior = self.posterior.held(self._seen(context, x), len(x))
         return library_of(x).rows([self._log_weight(x, context, posterior) for _ in range(count)])
 
     def sample(self, count: int, context: Context, generator: Any) -> Any:
@@ -77,11 +85,12 @@ class Marginal(Law):
         return self.likelihood.sample(count, self._given(context, z), generator)
 
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
-        seen = {**context, "x": x}
+        seen = self._seen(context, x)
         z = self.posterior.mode(seen, len(x)) if start else self.posterior.pop(stack, len(x), seen)
-        self.likelihood.push(stack, x, self._given(context, z), start)
+        given = self._given(context, z)
+        self.likelihood.push(stack, x, given, start)
         try:
-            self.prior.push(stack, z, context, start)
+            self.prior.push(stack, z, given, start)
         except NotRepresentable as error:
             raise error.about(f"the latent {self.latent!r} of item {{}}") from None
 
@@ -89,7 +98,7 @@ class Marginal(Law):
         z = self.prior.pop(stack, count, context, start)
         x = self.likelihood.pop(stack, count, self._given(context, z), start)
         if not start:
-            self.posterior.push(stack, z, {**context, "x": x})
+            self.posterior.push(stack, z, self._seen(context, x))
         return x
 
     def lengths(self, x: Any, context: Context) -> Any:
@@ -118,7 +127,7 @@ class Responsibilities(Law):
         columns = []
         for k in range(self.count):
             index = library.full_like(x, k, rows=len(x))
-            given = {**context, self.latent: index}
+            given = {**context, self.latent: index, **self.prior.exports(index, context)}
             columns.append(getattr(self.likelihood, reading)(x, given) + getattr(self.prior, reading)(index, context))
         return library.stack(columns)
 

@@ -7,7 +7,8 @@ is run. Unknown laws and operations are refused by name.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from codelength.coding.frequencies import Leaf
 from codelength.coding.logarithm import LENGTH_BITS, exp2_fixed, log2_fixed, responsibilities
 from codelength.coding.stack import Stack
 from codelength.errors import ProgramError, UnknownFeature
-from codelength.exact.conditional import IndependentConditional, SequentialConditional
+from codelength.exact.conditional import FrozenFeatures, IndependentConditional, SequentialConditional
 from codelength.exact.network import Network, is_integer, read_object
 from codelength.exact.operations import Tensors, Type, require
 from codelength.exact.schedule import DegreeSchedule, schedule_from_json
 from codelength.exact.steps import AffineStep, CellCodec, OffsetStep
+from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch
@@ -30,6 +32,8 @@ from codelength.laws.sequential import Sequential
 
 MAX_DEPTH = 16
 MAX_COMPONENTS = 4096
+#: Groups and features of a chain.
+MAX_PARTS = 1024
 MAX_DIMS = 1 << 24
 #: Multiplications of parallel passes, and operations of raster schedules at their steps, for one item (docs/format.md,
 #: "Limits"): each a minute or two of one processor.
@@ -44,6 +48,7 @@ FEATURES = {
     "pushforward": 37,
     "floor": 38,
     "cell": 39,
+    "chain": 60,
 }
 #: Every feature number that this version reads: leaves, operations, laws, schedules.
 LEAF_FEATURES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gaussian": 4, "beta_binomial": 5}
@@ -51,7 +56,7 @@ LEAF_FEATURES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gauss
 
 @dataclass
 class Built:
-    """A law, the type of its items, and the features that it uses."""
+    """A law, the type of its items, the features that it uses, and the types of what it hands on (``exports``)."""
 
     law: Law
     item: Type
@@ -60,6 +65,7 @@ class Built:
     latents: bool = False
     work: int = 0
     steps: int = 0
+    exports: dict[str, Type] = field(default_factory=dict)
 
 
 def _shape(record: Any, what: str) -> tuple[int | None, ...]:
@@ -151,13 +157,15 @@ def _sequential(record: Any, tensors: Tensors, context: dict[str, Type], depth: 
 
 
 def _marginal(record: Any, tensors: Tensors, context: dict[str, Type], depth: int) -> Built:
-    read_object(record, {"latent", "prior", "likelihood", "posterior"}, "a marginal law")
-    latent = record["latent"]
+    read_object(record, {"latent", "prior", "likelihood", "posterior"}, "a marginal law", {"item"})
+    latent, item = record["latent"], record.get("item", "x")
     require(isinstance(latent, str) and latent not in ("x", "count", "shape"), "a latent without a proper name")
     require(latent not in context, f"two latents share the name {latent!r}")
+    require("item" not in record or _is_new(item, {**context, latent: _COUNT}), "an item without a name of its own")
     prior = build(record["prior"], tensors, context, depth)
     require(not prior.free, "a latent needs one size")
-    given = {**context, latent: _as_context(prior.item)}
+    require(latent not in prior.exports, f"a latent shares the name {latent!r} with what its prior hands on")
+    given = {**context, latent: _as_context(prior.item), **prior.exports}
     likelihood = build(record["likelihood"], tensors, given, depth)
     features = prior.features | likelihood.features
     work, steps = prior.work + likelihood.work, prior.steps + likelihood.steps
@@ -167,24 +175,81 @@ def _marginal(record: Any, tensors: Tensors, context: dict[str, Type], depth: in
         count = prior.item.high + 1
         require(prior.item.shape == (1,) and prior.item.low == 0, "responsibilities need a single index as latent")
         require(1 <= count <= MAX_COMPONENTS, f"a mixture of {count} components")
+        require(item == "x", "responsibilities know the item as x")
         require(_has_lengths(prior.law) and _has_lengths(likelihood.law), "responsibilities need exact components")
         work *= 1 + count
         posterior: Law = Responsibilities(latent, count, prior.law, likelihood.law, MixtureCodec(count))
         features.add(FEATURES["responsibilities"])
     else:
         require(not likelihood.free, "a posterior over images of free size")
-        other = build(posterior_record, tensors, {**context, "x": likelihood.item}, depth)
+        other = build(posterior_record, tensors, {**context, item: likelihood.item}, depth)
         same = other.item.shape == prior.item.shape
         inside = prior.item.low <= other.item.low and other.item.high <= prior.item.high
         require(same and inside, "posterior and prior are not about the same latent")
         require(type(other.law).mode is not Law.mode, "a posterior that cannot choose the latents of a first item")
         posterior, features = other.law, features | other.features
         work, steps = work + other.work, steps + other.steps
-    law = Marginal(latent, prior.law, likelihood.law, posterior)
+    law = Marginal(latent, prior.law, likelihood.law, posterior, item)
     return Built(law, likelihood.item, features, free=likelihood.free, latents=True, work=work, steps=steps)
 
 
+def _is_new(name: Any, context: Mapping[str, Type]) -> bool:
+    """Whether something may stand in the context under this name."""
+    return isinstance(name, str) and name not in ("x", "count", "shape") and name not in context
+
+
+def _chain(record: Any, tensors: Tensors, context: dict[str, Type], depth: int) -> Built:
+    read_object(record, {"parts", "shape"}, "a chain")
+    shape = _shape(record["shape"], "a chain")
+    require(None not in shape, "a chain needs items of one size")
+    dims = math.prod(s for s in shape if s is not None)
+    require(isinstance(record["parts"], list) and 1 <= len(record["parts"]) <= MAX_PARTS, "parts are not a short list")
+    parts: list[Group | Define] = []
+    built: list[Built] = []
+    features: set[int] = set()
+    exports: dict[str, Type] = {}
+    work = steps = 0
+    for part in record["parts"]:
+        require(isinstance(part, dict) and ("define" in part) != ("group" in part), "a part is no group and no feature")
+        given = {**context, **exports}
+        name = part.get("define", part.get("group"))
+        require(_is_new(name, given), f"a part of a chain has the name {name!r:.40}, which is none of its own")
+        if "define" in part:
+            read_object(part, {"define", "network"}, "a feature")
+            network = Network.from_json(part["network"])
+            require(len(network.inputs) >= 1, "a network needs an input; a constant can hang on the count")
+            made = FrozenFeatures(network, tensors, {**given, "count": _COUNT})
+            features |= network.features
+            exports[name] = made.output
+            work += made.work
+            parts.append(Define(name, made))
+            continue
+        read_object(part, {"group", "law", "places"}, "a group")
+        require(isinstance(part["places"], str) and part["places"] in tensors, "a group names no tensor of its places")
+        places = tensors[part["places"]].astype(np.int64)
+        law = build(part["law"], tensors, given, depth)
+        require(not law.free, "a group needs items of one size")
+        inside = bool(((places >= 0) & (places < dims)).all())
+        require(places.shape == (math.prod(law.item.shape),) and inside, "a group's places do not fit its law")
+        built.append(law)
+        parts.append(Group(name, places, law.item.shape, law.law))
+        exports[name] = _as_context(law.item)
+        features |= law.features
+        work, steps = work + law.work, steps + law.steps
+    require(len(built) >= 1, "a chain without groups")
+    everywhere = np.concatenate([part.places for part in parts if isinstance(part, Group)])
+    require(np.array_equal(np.sort(everywhere), np.arange(dims)), "the groups of a chain do not make up its items")
+    item = Type(
+        tuple(s for s in shape if s is not None), min(b.item.low for b in built), max(b.item.high for b in built)
+    )
+    chain = Chain(parts, item.shape)
+    latents = any(b.latents for b in built)
+    return Built(chain, item, features, latents=latents, work=work, steps=steps, exports=exports)
+
+
 def _has_lengths(law: Law) -> bool:
+    if isinstance(law, Chain):
+        return all(_has_lengths(group.law) for group in law.groups)
     if isinstance(law, Switch):
         return all(_has_lengths(part) for part in law.laws)
     if isinstance(law, Marginal):
@@ -279,6 +344,7 @@ _BUILDERS = {
     "pushforward": _pushforward,
     "floor": _floor,
     "cell": _cell,
+    "chain": _chain,
 }
 
 __all__ = ["Built", "DegreeSchedule", "ProgramError", "build", "read_leaf"]

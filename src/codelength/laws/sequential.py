@@ -32,3 +32,6 @@ class Sequential(ConditionalLaw):
 
     def lengths(self, x: Any, context: Context) -> Any:
         return self.conditional.parallel(x, context).lengths(x)
+
+    def mode(self, x_context: Context, count: int) -> Any:
+        return self.conditional.mode(count, x_context)

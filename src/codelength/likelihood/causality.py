@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from codelength.errors import NotCausal
 from codelength.exact.schedule import RasterSchedule, as_image
+from codelength.laws.chain import Chain
 from codelength.laws.contract import Context, Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch, select
@@ -90,12 +91,14 @@ def _look(law: Law, x: Tensor, context: Context) -> bool:
             seen &= _look(law.prior, index, context) & _look(law.likelihood, x, {**context, law.latent: index})
         return seen
     if isinstance(law, Marginal):
-        with_item = {**context, "x": x}
+        with_item = {**context, law.item: x}
         z = law.posterior.sample(len(x), with_item, context["generator"])
-        given = {**context, law.latent: z}
+        given = {**context, law.latent: z, **law.prior.exports(z, context)}
         return _look(law.posterior, z, with_item) & _look(law.likelihood, x, given) & _look(law.prior, z, context)
     if isinstance(law, Switch):
         return all([_look(part, x[where], given) for part, where, given in law.members(context)])
+    if isinstance(law, Chain):
+        return all([_look(group.law, values, given) for group, values, given in law.steps(x, context)])
     if isinstance(law, Pushforward):
         for step in law.steps:
             x, _ = step.determinant(x, context)

@@ -39,6 +39,11 @@ class TorchElements:
             drawn = torch.empty_like(drawn).scatter_(1, order, drawn)
         return drawn.reshape(len(drawn), *self.shape)
 
+    def draw(self, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Items, and their nats (n,)."""
+        drawn = self.sample(generator)
+        return drawn, self.log_prob(drawn)
+
     def push(self, stack: Any, x: Tensor) -> None:
         raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
 
@@ -58,10 +63,15 @@ class NetworkInputs(nn.Module):
     the numbers from 0 on. Indices and data are given as they are. Raises ValueError for other units.
     """
 
-    def __init__(self, inputs: tuple[str, ...], units: str) -> None:
+    def __init__(self, inputs: tuple[str, ...], units: str, own: str | None = None) -> None:
         super().__init__()
         if units not in UNITS:
             raise ValueError(f"expected units {' or '.join(UNITS)}, got {units!r}")
+        if own is not None and own in inputs:
+            raise ValueError(
+                f"expected inputs other than {own!r}, which is what the network calls the elements themselves; give "
+                "the item another name where the law around is built: Marginal(..., item='data')"
+            )
         self.inputs = tuple(inputs)
         self.units = units
         self.scales: dict[str, InputScale] = {}  # of the entries that are latents on a grid, "x" among them
@@ -77,6 +87,10 @@ class NetworkInputs(nn.Module):
         if isinstance(value, Tensor) and value.dtype == torch.int64:
             return value.reshape(-1) if value.ndim == 2 and value.shape[1] == 1 else value.float()
         return value
+
+    def all_given(self, context: dict[str, Any], count: int) -> list[Any]:
+        """What stands under ``inputs``, in their order."""
+        return [torch.zeros(count, 1) if name == "count" else self.given(name, context[name]) for name in self.inputs]
 
 
 class NetworkConditional(NetworkInputs):
@@ -105,6 +119,21 @@ class NetworkConditional(NetworkInputs):
         return TorchElements(self.leaf, params.expand(count, -1, -1), self.shape)
 
 
+class Features(NetworkInputs):
+    """For ``laws.chain.Define``: what ``network(*context entries)`` gives, (n, units) or (n, channels, rows, columns).
+
+    inputs and units as in ``NetworkConditional``. Frozen, features are integers of ten bits and a sign.
+    """
+
+    def __init__(self, network: nn.Module, inputs: tuple[str, ...], units: str = "standard") -> None:
+        super().__init__(inputs, units)
+        self.network = network
+
+    def forward(self, context: dict[str, Any], count: int) -> Tensor:
+        out = self.network(*self.all_given(context, count))
+        return out.expand(count, *out.shape[1:])
+
+
 class UniformIndex(nn.Module):
     """For ``laws.Independent``: an index on 0 .. count - 1, shape (1,), all values equally probable."""
 
@@ -126,8 +155,28 @@ class UniformIndex(nn.Module):
         def sample(self, generator: torch.Generator | None) -> Tensor:
             return torch.randint(self.values, (self.count, 1), generator=generator)
 
+        def draw(self, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+            drawn = self.sample(generator)
+            return drawn, self.log_prob(drawn)
 
-class DegreeConditional(NetworkInputs):
+
+class Scheduled(NetworkInputs):
+    """Base of the conditionals of ``laws.Sequential``, whose networks see the elements themselves as their first input.
+
+    Going through a schedule to code, or to choose likely values, is for integers.
+    """
+
+    def __init__(self, inputs: tuple[str, ...], units: str) -> None:
+        super().__init__(inputs, units, own="x")
+
+    def advance(self, stack: Any, count: int, context: dict[str, Any]) -> Tensor:
+        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+
+    def mode(self, count: int, context: dict[str, Any]) -> Tensor:
+        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+
+
+class DegreeConditional(Scheduled):
     """For ``laws.Sequential`` over a masked network (see ``exact.schedule.DegreeSchedule``).
 
     orders (K, D). With ``index`` (a context entry) the network sees items in the coding order of their row; without
@@ -178,7 +227,7 @@ class DegreeConditional(NetworkInputs):
         return x.reshape(count, *self.shape)
 
 
-class RasterConditional(NetworkInputs):
+class RasterConditional(Scheduled):
     """For ``laws.Sequential`` over a causal convolutional network (see ``exact.schedule.RasterSchedule``).
 
     ``network(x (n, C, H, W), *context)`` gives (n, C * p, H, W). Items are (H, W) or (H, W, C); free sizes are None.

@@ -1,0 +1,149 @@
+"""The chain rule over groups of elements, and features that several groups share.
+
+``Chain`` is the law of top-down hierarchies of latents (Sønderby et al. 2016), whose levels look at one deterministic
+path, and of flows that factor elements out (Dinh, Sohl-Dickstein, Bengio 2017, section 3.6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from codelength.laws.arrays import library_of
+from codelength.laws.contract import Context, Law
+
+
+@dataclass(frozen=True)
+class Group:
+    """The elements of an item at ``places`` (k,), row-major positions, as an array (*shape) that follows ``law``.
+
+    Later parts find them in the context under ``name``.
+    """
+
+    name: str
+    places: Any
+    shape: tuple[int, ...]
+    law: Law
+
+    def of(self, flat: Any) -> Any:
+        """The group (n, *shape) of items (n, D)."""
+        return flat[:, self.places].reshape(len(flat), *self.shape)
+
+
+@dataclass(frozen=True)
+class Define:
+    """What ``features(context, count)`` gives stands in the context as ``name`` from here on."""
+
+    name: str
+    features: Any
+
+
+class Chain(Law):
+    """p(x) = prod_k p(x_k | x_1 .. x_k-1, features), the x_k being groups that make up x (*shape).
+
+    As the prior of a latent it hands groups and features on to the likelihood (``exports``), which therefore does not
+    compute them again.
+    """
+
+    def __init__(self, parts: Sequence[Group | Define], shape: tuple[int, ...]) -> None:
+        self.parts = list(parts)
+        self.shape = tuple(shape)
+        self.groups = [part for part in self.parts if isinstance(part, Group)]
+        self.kind = "exact" if all(group.law.kind == "exact" for group in self.groups) else "lower_bound"
+
+    # ---- grids
+
+    def grid(self) -> Any:
+        grids = [group.law.grid() for group in self.groups]
+        same = all(grid is not None and _alike(grid, grids[0]) for grid in grids)
+        return grids[0] if same else None
+
+    def see_on_grid(self, name: str, grid: Any) -> None:
+        for part in self.parts:
+            if isinstance(part, Group):
+                part.law.see_on_grid(name, grid)
+            elif hasattr(part.features, "see_on_grid"):
+                part.features.see_on_grid(name, grid)
+
+    def see_items_on_grid(self) -> None:
+        for position, part in enumerate(self.parts):
+            if isinstance(part, Group):
+                part.law.see_items_on_grid()
+                if part.law.grid() is not None:
+                    Chain(self.parts[position + 1 :], self.shape).see_on_grid(part.name, part.law.grid())
+
+    def exported_grids(self) -> dict[str, Any]:
+        return {group.name: group.law.grid() for group in self.groups if group.law.grid() is not None}
+
+    # ---- contexts
+
+    def steps(self, x: Any, context: Context) -> Iterator[tuple[Group, Any, Context]]:
+        """Each group of items (n, *shape), with the context that its law stands in."""
+        flat, given = x.reshape(len(x), -1), dict(context)
+        for part in self.parts:
+            if isinstance(part, Define):
+                if part.name not in given:  # else it has been handed on
+                    given[part.name] = part.features(given, len(x))
+            else:
+                values = part.of(flat)
+                yield part, values, given
+                given = {**given, part.name: values}
+
+    def exports(self, x: Any, context: Context) -> Context:
+        flat, given = x.reshape(len(x), -1), dict(context)
+        for part in self.parts:
+            given[part.name] = part.of(flat) if isinstance(part, Group) else part.features(given, len(x))
+        return {part.name: given[part.name] for part in self.parts}
+
+    def joined(self, values: list[Any], count: int) -> Any:
+        """Items (n, *shape) from their groups, in order."""
+        library = library_of(values[0])
+        flat = library.joined([v.reshape(count, -1) for v in values], [group.places for group in self.groups])
+        return flat.reshape(count, *self.shape)
+
+    def _each(self, context: Context, count: int, make: Any) -> Any:
+        """Items whose groups are made one after another, by ``make(group, given)``."""
+        given, made = dict(context), []
+        for part in self.parts:
+            if isinstance(part, Define):
+                given[part.name] = part.features(given, count)
+            else:
+                given[part.name] = make(part, dict(given))
+                made.append(given[part.name])
+        return self.joined(made, count)
+
+    # ---- readings
+
+    def log_prob(self, x: Any, context: Context) -> Any:
+        return sum(group.law.log_prob(values, given) for group, values, given in self.steps(x, context))
+
+    def lengths(self, x: Any, context: Context) -> Any:
+        return sum(group.law.lengths(values, given) for group, values, given in self.steps(x, context))
+
+    def sample(self, count: int, context: Context, generator: Any) -> Any:
+        return self.draw(count, context, generator)[0]
+
+    def draw(self, count: int, context: Context, generator: Any) -> tuple[Any, Any]:
+        logs = []
+
+        def make(group: Group, given: Context) -> Any:
+            values, log_prob = group.law.draw(count, given, generator)
+            logs.append(log_prob)
+            return values
+
+        return self._each(context, count, make), sum(logs)
+
+    def mode(self, x_context: Context, count: int) -> Any:
+        return self._each(x_context, count, lambda group, given: group.law.mode(given, count))
+
+    def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
+        for group, values, given in reversed(list(self.steps(x, context))):
+            group.law.push(stack, values, given, start)
+
+    def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
+        return self._each(context, count, lambda group, given: group.law.pop(stack, count, given, start))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return one is other or (one.symbols, one.standard) == (other.symbols, other.standard)
