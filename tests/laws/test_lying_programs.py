@@ -82,6 +82,12 @@ def append(operation: Any, *path: Any) -> Any:
     return lie
 
 
+def nested_posterior(law: Any) -> Any:
+    """A marginal over the latent of this one: a law without a mode."""
+    prior = law["prior"]
+    return {"law": "marginal", "latent": "w", "prior": prior, "likelihood": law["posterior"], "posterior": prior}
+
+
 LIKE, NET = ("likelihood",), ("likelihood", "network")
 OPS = (*NET, "operations")
 STEP = ("prior", "steps", 0)
@@ -302,13 +308,20 @@ LIES: dict[str, list[tuple[str, Any, str]]] = {
         ("posterior that leaves the prior", put({"family": "gaussian", "symbols": 8, "bits": 16}, "posterior", "leaf"), "same latent"),
         ("posterior of another shape", put([1], "posterior", "shape"), "parameters for items"),
         (
-            "posterior that cannot choose",
-            lambda s, t: s["law"]["posterior"].update(
-                {"law": "sequential", "schedule": {"kind": "degrees", "orders": "oo"}}
+            "chain of what cannot choose",
+            lambda s, t: s["law"].update(
+                posterior={
+                    "law": "chain",
+                    "shape": s["law"]["prior"]["shape"],
+                    "parts": [{"group": "g", "places": "pp", "law": nested_posterior(s["law"])}],
+                }
             )
-            or tensor("oo", [[0, 1]])(s, t)
-            or tensor("dd", [0, 0, 1, 1])(s, t)
-            or s["law"]["posterior"]["network"]["operations"][0].update(degrees="dd"),
+            or tensor("pp", list(range(s["law"]["prior"]["shape"][0])))(s, t),
+            "cannot choose",
+        ),
+        (
+            "posterior that cannot choose",
+            lambda s, t: s["law"].update(posterior=nested_posterior(s["law"])),
             "cannot choose",
         ),
         (

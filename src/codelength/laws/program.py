@@ -186,11 +186,18 @@ def _marginal(record: Any, tensors: Tensors, context: dict[str, Type], depth: in
         same = other.item.shape == prior.item.shape
         inside = prior.item.low <= other.item.low and other.item.high <= prior.item.high
         require(same and inside, "posterior and prior are not about the same latent")
-        require(type(other.law).mode is not Law.mode, "a posterior that cannot choose the latents of a first item")
+        require(_can_choose(other.law), "a posterior that cannot choose the latents of a first item")
         posterior, features = other.law, features | other.features
         work, steps = work + other.work, steps + other.steps
     law = Marginal(latent, prior.law, likelihood.law, posterior, item)
     return Built(law, likelihood.item, features, free=likelihood.free, latents=True, work=work, steps=steps)
+
+
+def _can_choose(law: Law) -> bool:
+    """Whether it has a mode."""
+    if isinstance(law, Chain):
+        return all(_can_choose(group.law) for group in law.groups)
+    return type(law).mode is not Law.mode
 
 
 def _is_new(name: Any, context: Mapping[str, Type]) -> bool:
