@@ -279,14 +279,13 @@ def test_verifying_asks_a_second_library(
     for form in ("TIFF", "PNG", "BMP", "PPM", "WEBP"):
         asked = []
 
-        def shifted(
-            data: bytes, kind: str, pixels: Pixels, wanted: str = form, asked: list[str] = asked
-        ) -> np.ndarray | None:
+        def shifted(file: ImageFile, wanted: str = form, asked: list[str] = asked) -> np.ndarray | None:
+            kind = images.FORMATS[Path(file.name).suffix]
             asked.append(kind)
-            return pixels.array + (kind == wanted)
+            return file.read_pixels() + (kind == wanted)
 
         with monkeypatch.context() as patch:
-            patch.setattr(proof, "read_again", shifted)
+            patch.setattr(ImageFile, "read_again", shifted)
             with pytest.raises(DataError, match="second library"):
                 cl.verify(archive, some)
         assert form in asked

@@ -89,7 +89,7 @@ def png_metadata(chunks: list[tuple[bytes, bytes]]) -> bytes:
             if not seen:
                 parts.append(struct.pack(">I4s", 0, b"IDAT"))
             seen = True
-        elif kind.isalpha() and kind[0] & 0x20:
+        elif kind.isalpha() and kind[0] & 0x20 and not kind[2] & 0x20:  # the third letter is capital in every version
             parts.append(struct.pack(">I4s", len(body), kind) + body)
         else:
             raise Unsuitable(f"it holds the chunk {kind!r}")

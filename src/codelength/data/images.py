@@ -401,9 +401,11 @@ def look(entry: Entry, *, jpeg: bool = False) -> ImageFile:
     pixels = decode_image(data, entry.name, jpeg=jpeg)
     if isinstance(pixels, Pixels):
         try:
-            # What lies in its file as it is has been compared byte by byte when it was read.
-            if pixels.metadata[:1] != b"R":
-                proof.prove(data, _form(entry.name), pixels, encode_image(pixels, entry.name))
+            form = _form(entry.name)
+            if pixels.metadata[:1] == b"R":  # compared byte by byte when it was read
+                proof.confirm(data, form, pixels)
+            else:
+                proof.prove(data, form, pixels, encode_image(pixels, entry.name))
         except (Unsuitable, DataError) as reason:
             pixels = str(reason)
         else:

@@ -57,18 +57,30 @@ def prove(data: bytes, form: str, pixels: Pixels, written: bytes) -> None:
         raise Unsuitable("its pixels would not come back in the file that is written for them")
 
 
-def read_again(data: bytes, form: str, pixels: Pixels) -> np.ndarray | None:
-    """The pixels of a file as another library than the first reads them; None where there is no other.
+def confirm(data: bytes, form: str, pixels: Pixels) -> None:
+    """Raise Unsuitable if another library reads other pixels from a file that comes back byte for byte."""
+    found = read_again(data, form, pixels)
+    if found is not None and not _same(found, pixels):
+        raise Unsuitable("two libraries read different pixels from it")
 
-    Raises Unsuitable if it cannot.
+
+def read_again(data: bytes, form: str, pixels: Pixels) -> np.ndarray | None:
+    """The pixels of a file as another library than the first reads them.
+
+    None where there is no other, or it cannot read a file that comes back byte for byte anyway.
+
+    Raises Unsuitable if it cannot read another.
     """
-    if form == "JPEG":
+    if form == "JPEG" or (form != "TIFF" and pixels.mode in _BEYOND_PILLOW):
         return None
-    if form == "TIFF":
-        return _as_mode(_tiff(data, pixels.mode)[0], pixels.mode)
-    if form == "WEBP":
-        return _webp(data)
-    return None if pixels.mode in _BEYOND_PILLOW else _pillow(data, form, pixels.mode)
+    try:
+        if form == "TIFF":
+            return _as_mode(_tiff(data, pixels.mode)[0], pixels.mode)
+        return _webp(data) if form == "WEBP" else _pillow(data, form, pixels.mode)
+    except Unsuitable:
+        if pixels.metadata[:1] == b"R":
+            return None
+        raise
 
 
 def _same(array: np.ndarray, pixels: Pixels) -> bool:

@@ -39,6 +39,7 @@ TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, EXTRA, FORMAT = 322, 323, 324
 # How the pixels are stored, which is up to the writer.
 STORAGE = frozenset({WIDTH, HEIGHT, BITS, COMPRESSION, FILL_ORDER, STRIP_OFFSETS, SAMPLES, ROWS, STRIP_BYTES, PLANES})
 STORAGE |= {PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES}
+_STRIPS, _TILES = {STRIP_OFFSETS, STRIP_BYTES}, {TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES}
 # What pixels mean and what else is said of them. None of these points to another place in the file.
 CARRIED = frozenset({254, 255, PHOTOMETRIC, 263, *range(269, 273), 274, 280, 281, 282, 283, 285, 286, 287, 290, 291})
 CARRIED |= {296, 297, 305, 306, 315, 316, 318, 319, EXTRA, FORMAT, 340, 341, 700, 33432, 33550, 33723, 33922, 34264}
@@ -46,12 +47,14 @@ CARRIED |= {34377, 34675, 34735, 34736, 34737, 42112, 42113, 50838, 50839}
 
 # Types that readers expect of carried tags (TIFF 6.0, section 8): whole numbers, rationals, texts; and tags that have
 # one value of each sample.  A file in which they are otherwise is one that some readers refuse.
-_EXPECTED = {number: {1, 3, 4} for number in (254, 255, PHOTOMETRIC, 263, 274, 280, 281, 290, 291, 296, 297)}
+_EXPECTED = {number: {1, 3, 4} for number in (254, 255, PHOTOMETRIC, 263, 274, 290, 291, 296, 297)}
 _EXPECTED |= {number: {1, 3, 4} for number in (EXTRA, FORMAT)}
+_EXPECTED |= {number: {_SHORT} for number in (280, 281)}
 _EXPECTED |= {number: {5} for number in (282, 283, 286, 287, 318, 319)}
 _EXPECTED |= {number: {1, 2, 7} for number in (*range(269, 273), 285, 305, 306, 315, 316, 33432, 34737, 42112, 42113)}
 _EXPECTED |= {number: {1, 3, 4, 6, 8, 9, 11, 12} for number in (340, 341)}
 _PER_SAMPLE = {280, 281, 340, 341}
+_SAME = {280, 281}  # for all samples
 
 NONE, LZW, DEFLATE, PACKBITS = 1, 5, 8, 32773
 _COMPRESSIONS = {NONE: "none", LZW: "LZW", DEFLATE: "deflate", 32946: "deflate", PACKBITS: "packbits"}
@@ -64,16 +67,17 @@ _PHOTOMETRIC |= {5: "its colours are CMYK or the like", 6: "its colours are YCbC
 
 MAX_DIRECTORIES = 4096
 _ALIGNMENT = 4096  # bytes, at most, of the zeros between two parts
+_TILE_PIXELS = 2**24  # of all tiles of an image, at most, unless the image itself has a quarter of them
 _STRIP = 2**18  # bytes, about, of the strips that are written
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A tag of a directory. raw: its values as they lie in the file."""
+    """A tag of a directory. raw: its values as they lie in the file, without copying what many tags may share."""
 
     type: int
     count: int
-    raw: bytes
+    raw: bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ def parse(data: bytes) -> Structure:
     spans = [(0, start)]
     directories: list[dict[int, Tag]] = []
     seen: set[int] = set()
+    length = 0
     while at:
         if at in seen or len(directories) == MAX_DIRECTORIES:
             raise Unsuitable("its directories go in a circle or are too many")
@@ -129,6 +134,9 @@ def parse(data: bytes) -> Structure:
         tags, found, following = _directory(data, at, order, big)
         directories.append(tags)
         spans += found
+        length += found[0][1] - at
+        if length > len(data):
+            raise Unsuitable("its directories overlap")
         at = following
     if not directories:
         raise Unsuitable("it holds no image")
@@ -151,12 +159,12 @@ def _directory(data: bytes, at: int, order: Order, big: bool) -> tuple[dict[int,
         number, type_, values, inline = struct.unpack_from(entry, data, position)
         size = values * TYPES.get(type_, 0)
         if size <= room:
-            raw = inline[:size]
+            raw: bytes | memoryview = inline[:size]
         else:
             (offset,) = struct.unpack(last, inline)
             if offset + size > len(data):
                 raise Unsuitable(f"the values of its tag {number} lie outside the file")
-            raw = data[offset : offset + size]
+            raw = memoryview(data)[offset : offset + size]
             spans.append((offset, offset + size))
         if number in tags:
             raise Unsuitable(f"its tag {number} occurs twice")
@@ -242,8 +250,8 @@ def _layout(structure: Structure) -> _Layout:
     if predictor not in (1, 2) or (predictor == 2 and (bits == 1 or compression in (NONE, PACKBITS))):
         raise Unsuitable(f"its predictor is {predictor}")
     tiled = TILE_WIDTH in tags
-    if tiled == (STRIP_OFFSETS in tags):
-        raise Unsuitable("it has tiles and strips, or neither")
+    if set(tags) & (_STRIPS | _TILES) != (_TILES if tiled else _STRIPS):
+        raise Unsuitable("it has tiles and strips, or parts of either")
     if tiled:
         size, places = (value(tags, TILE_HEIGHT), value(tags, TILE_WIDTH)), (TILE_OFFSETS, TILE_BYTES)
         if not all(0 < side <= 2**16 for side in size):
@@ -254,6 +262,8 @@ def _layout(structure: Structure) -> _Layout:
     expected = math.ceil(height / max(size[0], 1)) * math.ceil(width / size[1])
     if not size[0] or not len(offsets) == len(counts) == expected:
         raise Unsuitable(f"it has {len(offsets)} strips or tiles and not {expected}")
+    if expected * math.prod(size) > max(_TILE_PIXELS, 4 * width * height):
+        raise Unsuitable(f"its tiles have the size {size}, far beyond its pixels")
     blocks = tuple(zip(offsets, counts))
     return _Layout(mode, height, width, samples, bits, compression, predictor, tiled, *size, blocks)
 
@@ -277,9 +287,15 @@ def _stored(data: bytes, structure: Structure, layout: _Layout) -> Pixels:
     """Pixels that lie in the file as they are."""
     if layout.tiled:
         raise Unsuitable("it is stored in tiles without compression")
-    pieces = b"".join(data[start : start + size] for start, size in layout.blocks)
-    if len(pieces) != layout.row_bytes(layout.width) * layout.height:
+    at = 0
+    for start, size in layout.blocks:
+        if start < at:
+            raise Unsuitable("its pixels do not lie one behind the other")
+        at = start + size
+    expected = layout.row_bytes(layout.width) * layout.height
+    if at > len(data) or sum(size for _, size in layout.blocks) != expected:
         raise Unsuitable("it is cut short, or its pixels are stored in an unusual way")
+    pieces = b"".join(data[start : start + size] for start, size in layout.blocks)
     dtype = MODES[layout.mode][0]
     array = np.frombuffer(pieces, np.dtype(dtype).newbyteorder(structure.order)).astype(dtype).reshape(layout.shape)
     order = containers.ROWS_BIG_ENDIAN if structure.order == ">" else containers.ROWS
@@ -369,7 +385,9 @@ def _metadata(structure: Structure, mode: str) -> bytes:
             raise Unsuitable(f"its tag {number} has the type {tag.type}, with which readers may refuse it")
         if number in _PER_SAMPLE and tag.count != max(1, MODES[mode][1]):
             raise Unsuitable(f"its tag {number} has {tag.count} values, not one of each sample")
-        parts.append(struct.pack("<HHI", number, tag.type, tag.count) + tag.raw)
+        if number in _SAME and len(set(structure.values(tags, number))) != 1:
+            raise Unsuitable(f"its tag {number} has several values, with which readers may refuse it")
+        parts.append(struct.pack("<HHI", number, tag.type, tag.count) + bytes(tag.raw))
     flags = (structure.order == ">") + 2 * structure.big
     metadata = b"T" + bytes([flags]) + b"".join(parts)
     return b"" if metadata == _plain(mode) else metadata
@@ -457,7 +475,7 @@ def _directory_bytes(tags: dict[int, Tag], position: int, order: str, big: bool)
     for number, tag in sorted(tags.items()):
         entries += struct.pack(order + entry, number, tag.type, tag.count)
         if len(tag.raw) <= room:
-            entries += tag.raw.ljust(room, b"\0")
+            entries += bytes(tag.raw).ljust(room, b"\0")
         else:
             values += bytes(len(values) % 2)
             entries += struct.pack(order + offset, values_at + len(values))
