@@ -20,6 +20,7 @@ from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 from codelength.models.made import MADEConfig, build_made
 from codelength.models.vae import VAEConfig, build_vae
+from codelength.networks.autoregressive import GateAndMean, InverseAutoregressive
 from codelength.networks.conditionals import DegreeConditional, Features, NetworkConditional, RasterConditional
 from codelength.networks.convolution import CausalConv2d
 from codelength.networks.coupling import AffineCoupling, GridOffset, UniformCell
@@ -126,11 +127,13 @@ class NestedMarginal(Lawful):
 class Hidden(nn.Module):
     """A masked network of one hidden layer over D elements that also sees a context, wherever its masks let it."""
 
-    def __init__(self, elements: int, context: int, parameters: int, hidden: int = 16) -> None:
+    def __init__(
+        self, elements: int, context: int, parameters: int, hidden: int = 16, order: Tensor | None = None
+    ) -> None:
         super().__init__()
-        before = torch.arange(elements)
+        before = torch.arange(elements) if order is None else torch.argsort(order)
         middle = torch.arange(hidden) % elements
-        after = torch.arange(elements).repeat_interleave(parameters)
+        after = before.repeat_interleave(parameters)
         self.first = MaskedLinear(before + 1, middle)
         self.second = MaskedLinear(middle, after)
         self.seen = nn.Linear(context, hidden) if context else None
@@ -158,6 +161,92 @@ class SequentialLatents(Lawful):
 
     def law(self) -> Law:
         return Marginal("z", Sequential(self.prior), Independent(self.decoder), Sequential(self.guess), item="data")
+
+
+class InverseFlow(Lawful):
+    """x (6,) of three symbols given z (4,), whose posterior goes through four inverse autoregressive steps, every other
+    one backwards (Kingma et al. 2016); they see features of the item."""
+
+    def __init__(self) -> None:
+        super().__init__(Space((6,), 3))
+        grid, order = Normal(256, reach=8), torch.arange(4)
+        self.prior = NetworkConditional(Constant(8), grid, (4,), ())
+        self.decoder = NetworkConditional(
+            nn.Sequential(nn.Linear(4, 12), nn.ReLU(), nn.Linear(12, 18)), Categorical(3), (6,), ("z",)
+        )
+        self.up = Features(nn.Sequential(nn.Linear(6, 8), nn.ReLU()), ("data",))
+        self.guess = NetworkConditional(nn.Linear(8, 8), grid, (4,), ("up",))
+        self.steps = nn.ModuleList()
+        for k in range(4):
+            way = order if k % 2 == 0 else order.flip(0)
+            network = Hidden(4, 8, 2, order=way)
+            conditional = DegreeConditional(network, GateAndMean(grid), (4,), way[None], inputs=("up",))  # type: ignore[arg-type]
+            self.steps.append(InverseAutoregressive(conditional))
+
+    def law(self) -> Law:
+        flow = Pushforward(Independent(self.guess), list(self.steps), (4,), self.prior.leaf.symbols)
+        posterior = Chain([Define("up", self.up), Group("own", torch.arange(4), (4,), flow)], (4,))
+        return Marginal("z", Independent(self.prior), Independent(self.decoder), posterior, item="data")
+
+
+class MaskedConvolutions(nn.Module):
+    """Two causal convolutions over a grid of latents, and features of the same size."""
+
+    def __init__(self, channels: int, context: int, hidden: int = 6) -> None:
+        super().__init__()
+        before = torch.arange(channels) + 1
+        middle = torch.arange(hidden) % channels
+        after = torch.arange(channels).repeat_interleave(2)
+        self.first = CausalConv2d(before, middle, (2, 3))
+        self.seen = nn.Conv2d(context, hidden, 1)
+        self.second = CausalConv2d(middle, after, (2, 3))
+
+    def forward(self, x: Tensor, up: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(x) + self.seen(up)))
+
+
+class InverseFlowOnGrid(Lawful):
+    """Images (6, 6) of three symbols given a grid (3, 3, 2) of latents, with steps of masked convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__(Space((6, 6), 3))
+        grid, shape = Normal(256, reach=8), (3, 3, 2)
+        self.prior = NetworkConditional(Constant(36), grid, shape, ())
+        self.decoder = NetworkConditional(UpFrom(), Categorical(3), (6, 6), ("z",))
+        self.up = Features(DownTo(), ("data",))
+        self.guess = NetworkConditional(nn.Conv2d(5, 4, 1), grid, shape, ("up",))
+        self.steps = nn.ModuleList(
+            InverseAutoregressive(RasterConditional(MaskedConvolutions(2, 5), GateAndMean(grid), shape, inputs=("up",)))
+            for _ in range(4)
+        )
+
+    def law(self) -> Law:
+        flow = Pushforward(Independent(self.guess), list(self.steps), (3, 3, 2), self.prior.leaf.symbols)
+        posterior = Chain([Define("up", self.up), Group("own", torch.arange(18), (3, 3, 2), flow)], (3, 3, 2))
+        return Marginal("z", Independent(self.prior), Independent(self.decoder), posterior, item="data")
+
+
+class DownTo(nn.Module):
+    """Images (n, 6, 6) to features (n, 5, 3, 3)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 5, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.layer(x.reshape(-1, 1, 6, 6)))
+
+
+class UpFrom(nn.Module):
+    """Latents (n, 3, 3, 2) to parameters (n, 3, 6, 6)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 6, 3, padding=1)
+        self.last = nn.ConvTranspose2d(6, 3, 2, stride=2)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(z.permute(0, 3, 1, 2))))
 
 
 class TopDown(Lawful):
@@ -321,6 +410,8 @@ MODELS = {
     "nested marginals": Case(NestedMarginal, ((4,),), enumerable=False),
     "latents in standard units": Case(lambda: NestedMarginal(1, standard=True), ((4,),), enumerable=False),
     "autoregressive latents": Case(SequentialLatents, ((4,),), enumerable=False),
+    "inverse autoregressive posterior": Case(InverseFlow, ((6,),), enumerable=False),
+    "inverse autoregressive posterior on a grid": Case(InverseFlowOnGrid, ((6, 6),), enumerable=False),
     "top-down hierarchy of 32 layers": Case(TopDown, ((4, 4),), enumerable=False),
     "VAE of two layers": Case(variational_autoencoder, ((3, 3),), enumerable=False),
     "importance-weighted VAE": Case(importance_weighted, ((2, 2),), enumerable=False),

@@ -452,6 +452,49 @@ def chained() -> FrozenModel:
     return program.model((D,), A, {**law, "item": "data"})
 
 
+def inverse_flow() -> FrozenModel:
+    """A posterior of two autoregressive steps, one under each schedule, over a grid (2, 3) of latents of 64 values.
+
+    Five elements of three symbols.
+    """
+    program, D, A, high = Program("inverse_flow"), 5, 3, 63
+    scales = program.tensor([1, 9, 20, 33, 47, 60, 64])
+    prior = independent(leaf("gaussian", high + 1), [2, 3], fixed(program, *[64 * 31, 700] * 6))
+    net = Net("z")
+    flat = net("reshape", x=0, shape=[6])
+    net("linear", x=flat, weight=program.random(D * A, 6, low=-40, high=40), bias=program.random(D * A))
+    likelihood = independent(leaf("categorical", A), [D], net)
+
+    net = Net("data")
+    weight = program.random(12, D, low=-300, high=300)
+    net("linear", x=0, weight=weight, bias=program.tensor([64 * 31, 600] * 6))
+    base = independent(leaf("gaussian", high + 1), [2, 3], net)
+
+    order = [4, 0, 5, 2, 1, 3]
+    rank = np.argsort(order)
+    degrees = program.tensor(np.repeat(rank, 2))
+    net = Net("x", "data")
+    own = net("linear", x=0, weight=program.random(12, 6, low=-3, high=3), bias=program.tensor([150, 40] * 6),
+              degrees=degrees)  # fmt: skip
+    seen = net("linear", x=1, weight=program.random(12, D, low=-9, high=9), bias=program.random(12), degrees=degrees)
+    both = net("add", a=own, b=seen)
+    net("requantise", x=both, shift=program.tensor([6, 0] * 6), low=-4, high=200)
+    dense = {
+        "step": "autoregressive",
+        "network": net.record(),
+        "schedule": {"kind": "degrees", "orders": program.tensor([order])},
+        "scales": scales,
+        "denominator": 6,
+    }
+    net = Net("x")
+    taps = net("convolution", x=0, weight=program.random(2, 1, 2, 3, low=-3, high=3), bias=program.tensor([120, 40]),
+               offset=[-1, -1], degrees=program.tensor([0, 0]))  # fmt: skip
+    net("requantise", x=taps, shift=program.tensor([5, 0]), low=-4, high=200)
+    causal = {**dense, "network": net.record(), "schedule": {"kind": "raster"}}
+    posterior = {"law": "pushforward", "base": base, "low": 0, "high": high, "steps": [dense, causal]}
+    return program.model((D,), A, {**marginal("z", prior, likelihood, posterior), "item": "data"})
+
+
 MODELS: dict[str, Callable[[], FrozenModel]] = {
     function.__name__: function
     for function in (
@@ -468,5 +511,6 @@ MODELS: dict[str, Callable[[], FrozenModel]] = {
         grids,
         beta_binomial,
         chained,
+        inverse_flow,
     )
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from reader_coding import Bytes, Refused, check, parse_json
-from reader_program import FEATURES, LAW_FEATURES, Model
+from reader_program import KNOWN_FEATURES, Model
 
 HEADER_KEYS = {"features", "kind", "memory", "model", "name", "arrays", "members"}
 FROM_MODEL, KEPT_ITEMS, FILES, METADATA = range(4)
@@ -132,7 +132,7 @@ class Archive:
         self._read_directory(Source(directory), blocks_at)
         ends = blocks_at + sum(block.length for block in self.blocks)
         check(ends == len(data) - 36 - length, "parts that do not add up to the file")
-        unknown = set(header.get("features", [])) - {*FEATURES.values(), *LAW_FEATURES.values()}
+        unknown = set(header.get("features", [])) - KNOWN_FEATURES
         check(not unknown, f"unknown features {sorted(unknown)}")
         self.model_file = embedded or model
         self._model: Model | None = None

@@ -65,6 +65,8 @@ LAW_FEATURES = {
     )
 }
 LAW_FEATURES["chain"] = 60
+STEP_FEATURES = {"autoregressive": 61}
+KNOWN_FEATURES = {*FEATURES.values(), *LAW_FEATURES.values(), *STEP_FEATURES.values()}
 
 
 # ---- tensor storage ----------------------------------------------------------------------------------------
@@ -142,7 +144,7 @@ class Model:
         structure = source.take(source.fixed(4))
         self.structure = record = parse_json(structure)
         check(set(record) - {"golden"} == {"features", "law", "space", "tensors"}, "unknown keys of a model")
-        unknown = set(record["features"]) - {*FEATURES.values(), *LAW_FEATURES.values()}
+        unknown = set(record["features"]) - KNOWN_FEATURES
         check(not unknown, f"unknown features {sorted(unknown)}")
         check(record["features"] == sorted(features_of(record["law"])), "features that the program does not use")
         self.shape: list[int | None] = record["space"]["shape"]
@@ -211,6 +213,8 @@ def features_of(record: Any) -> set[int]:
     if isinstance(record.get("law"), str):  # a group has a law of its own under this key
         check(record["law"] in LAW_FEATURES, f"the law {record['law']} is unknown")
         found.add(LAW_FEATURES[record["law"]])
+    if record.get("step") in STEP_FEATURES:
+        found.add(STEP_FEATURES[record["step"]])
     return found.union(*map(features_of, record.values()))
 
 
@@ -827,12 +831,14 @@ class Pushforward(Law):
     def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds]):
         self.base = make_law(record["base"], tensors, known)
         self.bounds = bounds = (record["low"], record["high"])
-        self.steps: list[Offset | Affine] = []
+        self.steps: list[Offset | Affine | Autoregressive] = []
         for step in record["steps"]:
-            kind = {"offset": Offset, "affine": Affine}[step["step"]]
+            kind = {"offset": Offset, "affine": Affine, "autoregressive": Autoregressive}[step["step"]]
+            if kind is Autoregressive:
+                step = {**step, "shape": list(law_shape(self.base, {}))}
             self.steps.append(kind(step, tensors, known, *bounds))
             bounds = self.steps[-1].after
-        self.has_latents = self.base.has_latents or any(isinstance(step, Affine) for step in self.steps)
+        self.has_latents = self.base.has_latents or any(not isinstance(step, Offset) for step in self.steps)
 
     def pop(self, stack: Stack, n: int, context: Context, start: bool) -> np.ndarray:
         u = self.base.pop(stack, n, context, start)
@@ -844,6 +850,55 @@ class Pushforward(Law):
         for step in self.steps:
             items = step.forward(stack, items, context, start)
         self.base.push(stack, items, context, start)
+
+    def mode(self, n: int, context: Context) -> np.ndarray:
+        u = self.base.mode(n, context)
+        for step in reversed(self.steps):
+            u = step.place(u, context)  # type: ignore[union-attr]
+        return u
+
+
+class Autoregressive:
+    """A step whose network sees the numbers on the side of the base, in the order of its schedule."""
+
+    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], low: int, high: int):
+        self.high, self.e = high, record["denominator"]
+        self.after = (low, high)
+        self.scales = tensors[record["scales"]]
+        # Two numbers for each element, as many as a gaussian leaf has parameters; nothing is coded with it.
+        leaf = {"family": "gaussian", "symbols": high + 1, "bits": 28}
+        parts = {key: record[key] for key in ("network", "schedule", "shape")}
+        self.elements = Sequential({**parts, "leaf": leaf}, tensors, known)
+
+    def numbers(self, y: np.ndarray, context: Context) -> tuple[np.ndarray, np.ndarray]:
+        output = self.elements.all_parameters(y, context)
+        a = self.scales[np.clip(output[..., 0], 0, len(self.scales) - 1)]
+        return a, (np.clip(output[..., 1], 0, self.high) * (2**self.e - a)) >> self.e
+
+    def inverse(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        y = np.clip(y, 0, self.high)
+        a, t = self.numbers(y, context)
+        v = y.reshape(len(y), -1) * a + pop_uniforms(stack, a)
+        if not start:
+            push_uniforms(stack, v % 2**self.e, np.full_like(a, 2**self.e))
+        return ((v >> self.e) + t).reshape(y.shape)
+
+    def forward(self, stack: Stack, u: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        flat = u.reshape(len(u), -1)
+        full = np.full_like(flat, 2**self.e)
+        rest = np.zeros_like(flat) if start else pop_uniforms(stack, full)
+        y, remainders, each = np.zeros_like(flat), np.zeros_like(flat), np.arange(len(u))
+        for place in self.elements.order(len(u), context).T:
+            a, t = (values[each, place] for values in self.numbers(y.reshape(u.shape), context))
+            v = ((flat[each, place] - t) << self.e) + rest[each, place]
+            check(np.all((v >= 0) & (v // a <= self.high)), "a number that an autoregressive step cannot give")
+            y[each, place], remainders[each, place] = v // a, v % a
+        push_uniforms(stack, remainders, self.numbers(y.reshape(u.shape), context)[0])
+        return y.reshape(u.shape)
+
+    def place(self, y: np.ndarray, context: Context) -> np.ndarray:
+        a, t = self.numbers(y, context)
+        return (((y.reshape(len(y), -1) * a + a // 2) >> self.e) + t).reshape(y.shape)
 
 
 class Offset:

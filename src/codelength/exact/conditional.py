@@ -6,6 +6,7 @@ They fulfil, for laws, what torch conditionals fulfil during training. Readings:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -298,18 +299,30 @@ class SequentialConditional(FrozenConditional):
             return orders[0]
         return orders[np.asarray(context[self.schedule.index]).reshape(-1)]
 
-    def mode(self, count: int, context: dict[str, Any]) -> np.ndarray:
-        """Items (count, *shape) of the median of every element, given those before it: a pass for every step."""
+    def recur(
+        self, count: int, context: dict[str, Any], step: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Items (count, *shape) made along the schedule: at each step ``step(params (n, e, p), where (n, e))`` gives
+        the e elements at the row-major positions ``where`` from the parameters that the network gives them."""
         shape = self.concrete(context)
-        x = np.zeros((count, math.prod(shape)), np.int32)
+        x = np.zeros((count, math.prod(shape)), np.int64)
         done = 0
         for size in self._steps(shape):
             elements = self.parallel(x.reshape(count, *shape), context)
             here = slice(done, done + size)
-            medians = Elements(self.leaf, elements.params[:, here], (size,)).mode()
-            np.put_along_axis(x, np.broadcast_to(elements.order, x.shape)[:, here], medians, axis=1)  # type: ignore[arg-type]
+            assert elements.order is not None
+            where = np.broadcast_to(elements.order, x.shape)[:, here]
+            np.put_along_axis(x, where, step(elements.params[:, here], where), axis=1)
             done += size
         return x.reshape(count, *shape)
+
+    def mode(self, count: int, context: dict[str, Any]) -> np.ndarray:
+        """Items (count, *shape) of the median of every element, given those before it: a pass for every step."""
+
+        def step(params: np.ndarray, where: np.ndarray) -> np.ndarray:
+            return Elements(self.leaf, params, params.shape[1:2]).mode()
+
+        return self.recur(count, context, step).astype(np.int32)
 
     def parallel(self, x: np.ndarray, context: dict[str, Any]) -> Elements:
         """All conditionals of the items in one pass."""

@@ -30,6 +30,7 @@ from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch
 from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
+from codelength.networks.autoregressive import GATE_BITS, GATE_LIMIT, InverseAutoregressive
 from codelength.networks.conditionals import (
     DegreeConditional,
     Features,
@@ -233,18 +234,33 @@ class _Walker:
         self, conditional: Any, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
     ) -> dict[str, Any]:
         leaf = leaf_record(conditional.leaf)
+        target, symbols = target_of(conditional.leaf), int(conditional.leaf.symbols)
+        record = self._scheduled(conditional, x, context, types, path, symbols, target)
+        return {"law": "sequential", "leaf": leaf, **record, "shape": list(conditional.shape)}
+
+    def _scheduled(
+        self,
+        conditional: Any,
+        x: Tensor,
+        context: dict[str, Any],
+        types: dict[str, Type],
+        path: str,
+        symbols: int,
+        target: Target,
+    ) -> dict[str, Any]:
+        """Network and schedule of a conditional that sees elements x, integers 0 .. symbols - 1, in their order."""
         if isinstance(conditional, DegreeConditional):
             orders = conditional.orders.numpy()
             name = self._store(f"{path}orders", orders)
             degrees = DegreeSchedule(name, conditional.index)
-            own = degrees.input_type(conditional.shape, conditional.leaf.symbols, self.tensors)
+            own = degrees.input_type(conditional.shape, symbols, self.tensors)
             flat = x.reshape(len(x), -1)
             if conditional.index is not None:
                 flat = flat.gather(1, conditional.orders[context[conditional.index].reshape(-1)])
             seen, schedule = flat.float(), degrees.to_json()
         elif isinstance(conditional, RasterConditional):
             raster = RasterSchedule(conditional.slope)
-            own = raster.input_type(tuple(x.shape[1:]), conditional.leaf.symbols, self.tensors)
+            own = raster.input_type(tuple(x.shape[1:]), symbols, self.tensors)
             image = x[..., None] if x.ndim == 3 else x
             seen, schedule = image.permute(0, 3, 1, 2).float(), raster.to_json()
         else:
@@ -255,12 +271,11 @@ class _Walker:
             ["x", *conditional.inputs],
             [own, *given_types],
             [seen, *given],
-            target_of(conditional.leaf),
+            target,
             path,
             self._scales(conditional, types),
         )
-        shape = list(conditional.shape)
-        return {"law": "sequential", "leaf": leaf, "network": network, "schedule": schedule, "shape": shape}
+        return {"network": network, "schedule": schedule}
 
     def _context(
         self, conditional: NetworkInputs, context: dict[str, Any], types: dict[str, Type], scheduled: bool
@@ -417,11 +432,29 @@ class _Walker:
                 network = Network.from_json(record["network"])
                 names = record["moves"], record["scales"], record["denominator"]
                 bounds = AffineStep(network, *names, dims, *bounds, self.tensors, types).bounds(*bounds)
+            elif isinstance(step, InverseAutoregressive):
+                steps.append(self._autoregressive(step, x, context, types, f"{path}step{k}."))
             else:
                 raise FreezeError(f"expected steps that are exactly invertible, got {type(step).__name__}")
             x, _ = step.determinant(x, context)
         base = self.law(law.base, x, context, types, f"{path}base.")
         return {"law": "pushforward", "base": base, "high": high, "low": low, "steps": steps}
+
+    def _autoregressive(
+        self, step: InverseAutoregressive, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
+    ) -> dict[str, Any]:
+        """The step whose numbers are x on the side of the items; its network sees those on the side of the base."""
+        conditional: Any = step.conditional
+        y, _ = step.determinant(x, context)
+        symbols = conditional.leaf.symbols
+        centre, unit_bits = conditional.leaf.standard
+        zero = int(GATE_LIMIT * (1 << GATE_BITS))
+        target = Target((GATE_BITS, 0), (0, unit_bits), (GATE_LIMIT, float(centre)))
+        record = self._scheduled(conditional, y, context, types, path, symbols, target)
+        logits = np.arange(-zero, zero + 1) / (1 << GATE_BITS)
+        gates = np.round((1 << DENOMINATOR_BITS) / (1 + np.exp(-logits))).astype(np.int64)
+        scales = self._store("gates", np.clip(gates, 1, 1 << DENOMINATOR_BITS))
+        return {"step": "autoregressive", "denominator": DENOMINATOR_BITS, "scales": scales, **record}
 
     def _coupling(self, step: AffineCoupling, x: Tensor, bounds: tuple[int, int], path: str) -> dict[str, Any]:
         flat = x.reshape(len(x), -1).round().to(torch.int64)

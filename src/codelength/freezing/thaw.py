@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from codelength.coding.frequencies import Leaf
 from codelength.distributions import leaf_of
 from codelength.errors import FreezeError
+from codelength.exact.autoregressive import AutoregressiveStep
+from codelength.exact.conditional import SequentialConditional
 from codelength.exact.network import Network
 from codelength.exact.operations import (
     Add,
@@ -38,14 +40,19 @@ from codelength.exact.operations import (
     Type,
     Upsample,
 )
+from codelength.exact.schedule import DegreeSchedule
+from codelength.exact.steps import OffsetStep
 from codelength.freezing.torch_executor import _pad
 from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.contract import Law
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch
+from codelength.laws.pushforward import Pushforward
 from codelength.laws.sequential import Sequential
+from codelength.networks.autoregressive import InverseAutoregressive
 from codelength.networks.conditionals import DegreeConditional, Features, NetworkConditional, RasterConditional
+from codelength.networks.coupling import GridOffset
 
 
 class ThawedNetwork(nn.Module):
@@ -175,7 +182,12 @@ class Thawed(nn.Module):
             return Chain([self._part(part) for part in law.parts], law.shape)
         if isinstance(law, Switch):
             return Switch(law.index, [self._thaw(part) for part in law.laws])
-        raise FreezeError(f"expected laws over networks, got {type(law).__name__}, whose steps exist on integers only")
+        if isinstance(law, Pushforward):
+            base = self._thaw(law.base)
+            steps = [self._step(step) for step in law.steps]
+            self._modules_of_law.extend(steps)
+            return Pushforward(base, steps, law.shape, law.symbols)
+        raise FreezeError(f"expected laws that exist in floating point, got {type(law).__name__}")
 
     def _part(self, part: Group | Define) -> Group | Define:
         if isinstance(part, Group):
@@ -193,16 +205,41 @@ class Thawed(nn.Module):
         if isinstance(law, Independent):
             thawed = ThawedNetwork(network, conditional.types, tensors, conditional.leaf)
             return NetworkConditional(thawed, leaf, conditional.shape, network.inputs, units="bins")
-        fixed = tuple(8 if size is None else size for size in conditional.shape)
-        types = conditional.types_for(fixed)
-        thawed = ThawedNetwork(network, types, tensors, conditional.leaf)
+        return self._scheduled(conditional, leaf, conditional.leaf)
+
+    def _scheduled(self, conditional: SequentialConditional, leaf: Any, frozen_leaf: Leaf | None) -> Any:
+        """The conditional of a scheduled network in floating point; without a frozen leaf its output is integers'."""
+        network, tensors, shape = conditional.network, conditional.tensors, conditional.shape
+        fixed = tuple(8 if size is None else size for size in shape)
+        thawed = ThawedNetwork(network, conditional.types_for(fixed), tensors, frozen_leaf)
         names = tuple(name for name in network.inputs if name != "x")
         ordered = _InOrder(thawed, network.inputs)
         schedule = conditional.schedule
-        if hasattr(schedule, "orders"):
+        if isinstance(schedule, DegreeSchedule):
             orders = torch.from_numpy(tensors[schedule.orders].astype(np.int64))
-            return DegreeConditional(ordered, leaf, conditional.shape, orders, schedule.index, names, units="bins")
-        return RasterConditional(ordered, leaf, conditional.shape, names, schedule.slope, units="bins")
+            return DegreeConditional(ordered, leaf, shape, orders, schedule.index, names, units="bins")  # type: ignore[arg-type]
+        return RasterConditional(ordered, leaf, shape, names, schedule.slope, units="bins")
+
+    def _step(self, step: Any) -> nn.Module:
+        if isinstance(step, OffsetStep):
+            return GridOffset(step.value)
+        if isinstance(step, AutoregressiveStep):
+            return ThawedAutoregressive(self._scheduled(step.conditional, step.conditional.leaf, None), step)
+        raise FreezeError(f"expected steps that exist in floating point, got {type(step).__name__}")
+
+
+class ThawedAutoregressive(InverseAutoregressive):
+    """A frozen step with its table of gates, interpolated, in floating point."""
+
+    gates: Tensor
+
+    def __init__(self, conditional: DegreeConditional | RasterConditional, step: AutoregressiveStep) -> None:
+        super().__init__(conditional)
+        gates = step.table.astype(np.float64) / (1 << step.denominator)
+        self.register_buffer("gates", torch.from_numpy(gates.astype(np.float32)))
+
+    def read(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        return _interpolate(self.gates, params[..., 0]).log(), params[..., 1]
 
 
 class _InOrder(nn.Module):

@@ -27,7 +27,7 @@ from codelength.laws.chain import Chain, Define
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Switch
-from codelength.laws.program import FEATURES, LEAF_FEATURES, Built, build
+from codelength.laws.program import FEATURES, LEAF_FEATURES, STEP_FEATURES, Built, build
 from codelength.laws.pushforward import Pushforward
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
@@ -46,7 +46,13 @@ MAX_USES = 1 << 28
 MAX_SECOND_THOUGHT = 1 << 32
 GROUP_MEMORY = 192 << 20
 KNOWN_FEATURES = frozenset(
-    [*LEAF_FEATURES.values(), *FEATURES.values(), DegreeSchedule.feature, RasterSchedule.feature]
+    [
+        *LEAF_FEATURES.values(),
+        *FEATURES.values(),
+        *STEP_FEATURES.values(),
+        DegreeSchedule.feature,
+        RasterSchedule.feature,
+    ]
     + [kind.feature for kind in OPERATIONS.values()]
 )
 _FREE_PROBE = 6  # rows and columns of the golden items of a model for images of any size

@@ -18,6 +18,7 @@ from codelength.coding.frequencies import Leaf
 from codelength.coding.logarithm import LENGTH_BITS, exp2_fixed, log2_fixed, responsibilities
 from codelength.coding.stack import Stack
 from codelength.errors import ProgramError, UnknownFeature
+from codelength.exact.autoregressive import AutoregressiveStep
 from codelength.exact.conditional import FrozenFeatures, IndependentConditional, SequentialConditional
 from codelength.exact.network import Network, is_integer, read_object
 from codelength.exact.operations import Tensors, Type, require
@@ -50,6 +51,7 @@ FEATURES = {
     "cell": 39,
     "chain": 60,
 }
+STEP_FEATURES = {"autoregressive": 61}
 #: Every feature number that this version reads: leaves, operations, laws, schedules.
 LEAF_FEATURES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gaussian": 4, "beta_binomial": 5}
 
@@ -197,6 +199,8 @@ def _can_choose(law: Law) -> bool:
     """Whether it has a mode."""
     if isinstance(law, Chain):
         return all(_can_choose(group.law) for group in law.groups)
+    if isinstance(law, Pushforward):
+        return _can_choose(law.base) and all(hasattr(step, "place") for step in law.steps)
     return type(law).mode is not Law.mode
 
 
@@ -313,14 +317,27 @@ def _pushforward(record: Any, tensors: Tensors, context: dict[str, Type], depth:
             network = Network.from_json(step["network"])
             features |= network.features
             steps.append(AffineStep(network, *names, step["denominator"], dims, *bounds, tensors, context))
+        elif step.get("step") == "autoregressive":
+            read_object(step, {"step", "network", "schedule", "scales", "denominator"}, "an autoregressive step")
+            require(isinstance(step["scales"], str), "an autoregressive step names no tensor")
+            require(is_integer(step["denominator"]), "a denominator is not a number")
+            network, schedule = Network.from_json(step["network"]), schedule_from_json(step["schedule"])
+            features |= network.features | {schedule.feature, STEP_FEATURES["autoregressive"]}
+            own = step["scales"], step["denominator"], base.item.shape
+            steps.append(AutoregressiveStep(network, schedule, *own, *bounds, tensors, {**context, "count": _COUNT}))
         else:
             raise UnknownFeature(f"this model needs the step {step.get('step')!r}, which this version does not know")
         bounds = steps[-1].bounds(*bounds)
+    if any(isinstance(step, AutoregressiveStep) for step in steps):  # as posteriors they may not clip what they draw
+        inside = bounds[0] <= base.item.low and base.item.high <= bounds[1]
+        require(inside, "the base of an autoregressive step leaves its range")
     law = Pushforward(base.law, steps, base.item.shape, high + 1)
     law.kind = "lower_bound"  # the remainders of scaling are latents
-    moving = [step for step in steps if isinstance(step, AffineStep)]
+    moving = [step for step in steps if isinstance(step, AffineStep | AutoregressiveStep)]
     work = base.work + sum(step.work for step in moving)
-    return Built(law, Type(base.item.shape, low, high), features, False, base.latents or bool(moving), work, base.steps)
+    recursive = base.steps + sum(step.steps for step in moving if isinstance(step, AutoregressiveStep))
+    item = Type(base.item.shape, low, high)
+    return Built(law, item, features, False, base.latents or bool(moving), work, recursive)
 
 
 def _floor(record: Any, tensors: Tensors, context: dict[str, Type], depth: int) -> Built:

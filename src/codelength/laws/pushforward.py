@@ -26,9 +26,15 @@ class Pushforward(Law):
         self.steps = steps
         self.shape = shape
         self.symbols = symbols  # items are integers from 0 to symbols - 1
+        if base.grid() is not None:  # what steps on the grid see of their own numbers
+            for step in steps:
+                if hasattr(step, "see_on_grid"):
+                    step.see_on_grid("x", base.grid())
 
     def see_on_grid(self, name: str, grid: Any) -> None:
-        self.base.see_on_grid(name, grid)
+        for part in (self.base, *self.steps):
+            if hasattr(part, "see_on_grid"):
+                part.see_on_grid(name, grid)
 
     def log_prob(self, x: Any, context: Context) -> Any:
         total = 0.0
@@ -42,6 +48,25 @@ class Pushforward(Law):
         for step in reversed(self.steps):
             y = step.invert(y, context)
         return y
+
+    def draw(self, count: int, context: Context, generator: Any) -> tuple[Any, Any]:
+        """Items, which steps in floating point do not round to the grid, and their log-densities."""
+        x, total = self.base.draw(count, context, generator)
+        for step in reversed(self.steps):
+            if hasattr(step, "drawn"):
+                x, change = step.drawn(x, context)
+            else:
+                x = step.invert(x, context)
+                _, change = step.determinant(x, context)
+            total = total + change
+        return x, total
+
+    def mode(self, x_context: Context, count: int) -> Any:
+        """What the base's mode leads to. Only for steps that can go there without a stack."""
+        x = self.base.mode(x_context, count)
+        for step in reversed(self.steps):
+            x = step.place(x, x_context)
+        return x
 
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
         """Raises NotRepresentable for items that a step, or the base, cannot take."""

@@ -83,9 +83,9 @@ class NetworkInputs(nn.Module):
     def given(self, name: str, value: Any) -> Any:
         """A context entry as the network takes it: a single index without axes, other values as floats."""
         if name in self.scales:
-            return self.scales[name](value.float())
+            return self.scales[name](floats(value))
         if isinstance(value, Tensor) and value.dtype == torch.int64:
-            return value.reshape(-1) if value.ndim == 2 and value.shape[1] == 1 else value.float()
+            return value.reshape(-1) if value.ndim == 2 and value.shape[1] == 1 else floats(value)
         return value
 
     def all_given(self, context: dict[str, Any], count: int) -> list[Any]:
@@ -207,10 +207,10 @@ class DegreeConditional(Scheduled):
         flat = x.reshape(len(x), -1)  # (n, D)
         given = [self.given(name, context[name]) for name in self.inputs]
         if self.index is None:
-            params = elements_of(self.network(self.given("x", flat.float()), *given), self.leaf.parameters)
+            params = elements_of(self.network(self.given("x", floats(flat)), *given), self.leaf.parameters)
             return TorchElements(self.leaf, params, self.shape)
         order = self.orders[context[self.index].reshape(-1)]
-        params = elements_of(self.network(self.given("x", flat.gather(1, order).float()), *given), self.leaf.parameters)
+        params = elements_of(self.network(self.given("x", floats(flat.gather(1, order))), *given), self.leaf.parameters)
         return TorchElements(self.leaf, params, self.shape, order)
 
     @torch.no_grad()
@@ -252,7 +252,7 @@ class RasterConditional(Scheduled):
     def parallel(self, x: Tensor, context: dict[str, Any]) -> TorchElements:
         image = x[..., None] if x.ndim == 3 else x  # (n, H, W, C)
         given = [self.given(name, context[name]) for name in self.inputs]
-        out = self.network(self.given("x", image.permute(0, 3, 1, 2).float()), *given)
+        out = self.network(self.given("x", floats(image.permute(0, 3, 1, 2))), *given)
         return TorchElements(self.leaf, elements_of(out, self.leaf.parameters), tuple(x.shape[1:]))
 
     @torch.no_grad()
@@ -264,6 +264,11 @@ class RasterConditional(Scheduled):
             params = self.parallel(x.reshape(count, *shape), context).params[:, element : element + 1]
             x[:, element : element + 1] = self.leaf.sample(params, generator)
         return x.reshape(count, *shape)
+
+
+def floats(x: Tensor) -> Tensor:
+    """Integers in single precision; what is of floating point already, as it is."""
+    return x if x.is_floating_point() else x.float()
 
 
 def elements_of(out: Tensor, parameters: int) -> Tensor:
