@@ -24,6 +24,7 @@ from codelength.networks.autoregressive import GateAndMean, InverseAutoregressiv
 from codelength.networks.conditionals import DegreeConditional, Features, NetworkConditional, RasterConditional
 from codelength.networks.convolution import CausalConv2d
 from codelength.networks.coupling import AffineCoupling, GridOffset, UniformCell
+from codelength.networks.gated import GatedPixelCNN
 from codelength.networks.masked import InputScale, MaskedLinear
 
 
@@ -395,6 +396,19 @@ class FullyConvolutional(Lawful):
         return Sequential(self.conditional)
 
 
+class Gated(Lawful):
+    """A gated PixelCNN of eight layers, images of any size, of one channel or of three."""
+
+    def __init__(self, channels: int, symbols: int) -> None:
+        shape = (None, None) if channels == 1 else (None, None, channels)
+        super().__init__(Space(shape, symbols))
+        network = GatedPixelCNN(channels, symbols, units=6, layers=8, scaling=InputScale(symbols // 2, 1))
+        self.conditional = RasterConditional(network, Categorical(symbols), shape)
+
+    def law(self) -> Law:
+        return Sequential(self.conditional)
+
+
 @dataclass(frozen=True)
 class Case:
     """build: a fresh model. shapes: of items. enumerable: whether all items of the first shape can be listed."""
@@ -419,6 +433,8 @@ MODELS = {
     "PixelVAE": Case(pixel_autoencoder, ((4, 4),), enumerable=False),
     "beta-binomial VAE": Case(beta_binomial_autoencoder, ((3, 3),), enumerable=False),
     "affine flow": Case(AffineFlow, ((2,),), enumerable=False),
+    "gated PixelCNN": Case(lambda: Gated(1, 3), ((3, 3), (2, 5), (6, 4))),
+    "gated PixelCNN in colour": Case(lambda: Gated(3, 2), ((2, 2, 3), (1, 4, 3), (5, 3, 3))),
     "convolutional, any size": Case(FullyConvolutional, ((3, 3), (2, 5), (6, 4))),
 }
 

@@ -57,8 +57,12 @@ class CausalConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (n, in, H, W) -> (n, out, H, W)
         (kh, kw), (top, left) = self.kernel, self.offset
-        pads = (max(-left, 0), max(left + kw - 1, 0), max(-top, 0), max(top + kh - 1, 0))
-        x = nn.functional.pad(x, pads)[:, :, max(top, 0) :, max(left, 0) :]
+        bottom, right = top + kh - 1, left + kw - 1  # how far the last taps lie behind the pixel; negative before it
+        height, width = x.shape[2:]
+        # Pixel (r, c) of the result looks at rows r + top to r + bottom and columns c + left to c + right.
+        x = nn.functional.pad(x, (max(-left, 0), max(right, 0), max(-top, 0), max(bottom, 0)))
+        row, column = max(top, 0), max(left, 0)
+        x = x[:, :, row : row + height + kh - 1, column : column + width + kw - 1]
         return nn.functional.conv2d(x, self.masked_weight(), self.bias)
 
     def extra_repr(self) -> str:
