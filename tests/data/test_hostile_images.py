@@ -44,6 +44,24 @@ def test_tile_tags_of_a_file_in_strips_are_not_dropped(number: int, tmp_path: Pa
     assert not file.mode and "parts of either" in file.reason
 
 
+def test_rows_of_a_strip_that_libtiff_refuses_keep_a_file_in_tiles(tmp_path: Path) -> None:
+    array = values("u1", height=32, width=32)
+    tiled = by_hand_in_tiles(array.tobytes())
+    assert seen(tmp_path / "good.tif", tiled).mode == "L"
+    assert seen(tmp_path / "rows.tif", by_hand_in_tiles(array.tobytes(), rows=(3, 1, 32))).mode == "L"
+    assert not seen(tmp_path / "odd.tif", by_hand_in_tiles(array.tobytes(), rows=(7, 3, 32))).mode
+
+
+def by_hand_in_tiles(pixels: bytes, rows: tuple[int, int, int] | None = None) -> bytes:
+    """A TIFF of one tile of 32x32. rows: type, count and value of the tag of rows of a strip."""
+    body = zlib.compress(pixels)
+    body += bytes(len(body) % 2)
+    tags = {256: (3, 1, 32), 257: (3, 1, 32), 258: (3, 1, 8), 259: (3, 1, 8), 262: (3, 1, 1), 322: (3, 1, 32)}
+    tags |= {323: (3, 1, 32), 324: (4, 1, 8), 325: (4, 1, len(zlib.compress(pixels)))} | ({278: rows} if rows else {})
+    head = b"II*\0" + struct.pack("<I", 8 + len(body)) + body
+    return head + directory([(number, *rest) for number, rest in tags.items()])
+
+
 @pytest.mark.parametrize("number", [280, 281])
 def test_least_and_largest_samples_that_libtiff_refuses_keep_the_file(number: int, tmp_path: Path) -> None:
     """libtiff wants short integers, the same for all samples."""

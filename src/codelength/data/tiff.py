@@ -256,6 +256,7 @@ def _layout(structure: Structure) -> _Layout:
         size, places = (value(tags, TILE_HEIGHT), value(tags, TILE_WIDTH)), (TILE_OFFSETS, TILE_BYTES)
         if not all(0 < side <= 2**16 for side in size):
             raise Unsuitable(f"its tiles have the size {size}")
+        value(tags, ROWS, height)  # says nothing here, but is dropped, and must be what readers take it for
     else:
         size, places = (min(value(tags, ROWS, height), height), width), (STRIP_OFFSETS, STRIP_BYTES)
     offsets, counts = (values(tags, number) for number in places)
