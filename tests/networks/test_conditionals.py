@@ -161,8 +161,9 @@ def test_frozen_and_thawed_the_units_are_the_same() -> None:
         first = default.law().log_prob(torch.from_numpy(items), {"generator": torch.Generator().manual_seed(2)})
         second = explicit.law().log_prob(torch.from_numpy(items), {"generator": torch.Generator().manual_seed(2)})
     assert first.equal(second)
-    frozen = freeze(default, items, tolerance=0.01)
-    again = freeze(explicit, items, tolerance=0.01)
+    # Bounds of 400 items are drawn within a percent or so.
+    frozen = freeze(default, items, tolerance=0.1)
+    again = freeze(explicit, items, tolerance=0.1)
     assert (frozen.code_length_bits(items) == again.code_length_bits(items)).all()
     thawed = thaw(frozen)
     with torch.no_grad():
