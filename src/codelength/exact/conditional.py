@@ -289,7 +289,8 @@ class SequentialConditional(FrozenConditional):
         if isinstance(self.schedule, DegreeSchedule):
             return max(map(float_bytes, types)) * sum(sum(kind.shape[:1]) for kind in types)
         height, width, _ = as_image(shape)
-        return engine_bytes(self.network, types, height, width, self.schedule.longest(height, width))
+        front = self.schedule.longest(height, width)
+        return engine_bytes(self.network, types, height, width, front, self.schedule.slope)
 
     def _order(self, context: dict[str, Any], shape: tuple[int, ...]) -> np.ndarray:
         if isinstance(self.schedule, RasterSchedule):

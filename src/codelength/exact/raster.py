@@ -7,6 +7,7 @@ several channels, the channels of a pixel follow one another by degree.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from codelength.coding.frequencies import Leaf, pop_elements
 from codelength.coding.stack import Stack
 from codelength.exact.arithmetic import CHECK_EVERY, QUIET, Rounding, is_wide, kernel_matrix, taps_of
-from codelength.exact.network import Network
+from codelength.exact.network import Network, float_bytes
 from codelength.exact.operations import (
     Add,
     Concat,
@@ -59,8 +60,7 @@ class RasterPlan:
         self.kinds: list[Any] = [np.float64 if is_wide(kind.largest) else np.float32 for kind in types]
         self.offsets = kernel_offsets(network, types)
         # Later pixels ask for these; every other value is forgotten with its front.
-        self.gridded = _gridded(network, self.offsets)
-        self.margin = _margin(self.offsets)
+        self.rings = _rings(network, self.offsets, self.height, self.width, schedule.slope)
         self.kernels: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         for v in self.offsets:
             for degree in range(self.channels + 1):
@@ -77,7 +77,7 @@ class RasterPlan:
             for degree in range(self.channels + 1)
         }
         # Operations to do at each sub-step, and of what does not depend on the item the values that they read.
-        wanted = [{network.output, *self.gridded}] * self.channels + [self.gridded]
+        wanted = [{network.output, *self.rings}] * self.channels + [set(self.rings)]
         self.programs = [self._program(set(wanted[degree]), degree) for degree in range(self.channels + 1)]
         done = {v for program in self.programs for v in program}
         self.read = {network.output} | {x for v in done for x in network.operations[v - inputs].operands}
@@ -123,13 +123,12 @@ class RasterPlan:
         known, of that shape: symbols to set instead of those popped, -1 where there is none.
         """
         fixed = None if known is None else known.reshape(count, self.height * self.width, self.channels)
-        m = self.margin
         context = self.network.context_values(given, self.types, self.tensors, count)
         whole = {v: np.ascontiguousarray(np.moveaxis(context[v], 1, 3)) for v in self.read}
         del context
         grids = {
-            v: np.zeros((count, self.height + 2 * m, self.width + 2 * m, self.types[v].shape[0]), self.kinds[v])
-            for v in self.gridded
+            v: np.zeros((count, ring.rows, ring.columns, self.types[v].shape[0]), self.kinds[v])
+            for v, ring in self.rings.items()
         }
         p, output = self.leaf.parameters, self.network.output
         x_value = self.network.inputs.index("x") if "x" in self.network.inputs else None
@@ -142,7 +141,7 @@ class RasterPlan:
                 here[v] = np.zeros((count * len(front), self.types[v].shape[0]), self.kinds[v])
             for channel in range(self.channels + 1):
                 for v in self.programs[channel]:
-                    self._step(v, channel, here, grids, rows + m, columns + m)
+                    self._step(v, channel, here, grids, rows, columns)
                 if channel == self.channels:
                     break
                 params = here[output][:, channel * p : (channel + 1) * p].reshape(count, len(front), p)
@@ -154,7 +153,8 @@ class RasterPlan:
                     if x_value in here:
                         here[x_value][:, channel] = drawn.reshape(-1)
                     if x_value in grids:
-                        grids[x_value][:, rows + m, columns + m, channel] = drawn
+                        at_rows, at_columns = self.rings[x_value].place(rows, columns)
+                        grids[x_value][:, at_rows, at_columns, channel] = drawn
         return flat.reshape(count, -1)
 
     def _step(
@@ -166,7 +166,7 @@ class RasterPlan:
         rows: np.ndarray,
         columns: np.ndarray,
     ) -> None:
-        """Compute the channels of one degree of value ``v`` at the pixels (rows, columns) of the padded grids."""
+        """Compute the channels of one degree of value ``v`` at the pixels (rows, columns)."""
         operation = self.network.operations[v - len(self.network.inputs)]
         members, channels = self.members[v, degree], self.types[v].shape[0]
         if isinstance(operation, Convolution):
@@ -175,10 +175,11 @@ class RasterPlan:
             if offsets in _POINT:
                 result = exact_rows(here[operation.x][:, : len(kernel)], kernel, sums)
             else:
-                grid = grids[operation.x]
+                grid, ring = grids[operation.x], self.rings[operation.x]
                 seen = np.empty((len(grid), len(rows), len(offsets), grid.shape[3]), grid.dtype)
                 for k, (dy, dx) in enumerate(offsets):
-                    seen[:, :, k] = grid[:, rows + dy, columns + dx]
+                    at_rows, at_columns = ring.place(rows + dy, columns + dx)
+                    seen[:, :, k] = grid[:, at_rows, at_columns]
                 result = exact_rows(seen.reshape(-1, len(kernel)), kernel, sums)
             result += bias
         else:
@@ -190,7 +191,8 @@ class RasterPlan:
             here[v][:, members] = result
         if v in grids:
             shape = len(grids[v]), len(rows), len(members)
-            grids[v][:, rows[:, None], columns[:, None], members[None, :]] = result.reshape(shape)
+            at_rows, at_columns = self.rings[v].place(rows, columns)
+            grids[v][:, at_rows[:, None], at_columns[:, None], members[None, :]] = result.reshape(shape)
 
     def _pointwise(self, v: int, degree: int, members: Any, here: dict[int, np.ndarray]) -> np.ndarray:
         operation: Any = self.network.operations[v - len(self.network.inputs)]
@@ -245,30 +247,60 @@ def kernel_offsets(network: Network, types: list[Type]) -> dict[int, list[tuple[
     return offsets
 
 
-def _gridded(network: Network, offsets: dict[int, list[tuple[int, int]]]) -> set[int]:
-    """The values that kernels read at other pixels than their own."""
+@dataclass(frozen=True)
+class Ring:
+    """The last rows of a value, as many as later pixels can still read, with columns of zeros on either side.
+
+    Row r lies at r mod ``rows``, above the image as well, where nothing has been written when it is read.
+    """
+
+    rows: int
+    columns: int
+    left: int
+
+    def place(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the pixels (rows, columns) of the image lie."""
+        return rows % self.rows, columns + self.left
+
+
+def _rings(
+    network: Network, offsets: dict[int, list[tuple[int, int]]], height: int, width: int, slope: int | None
+) -> dict[int, Ring]:
+    """The values that kernels read at other pixels than their own, each with the rows to keep of it.
+
+    A row is overwritten only when the row that reads furthest back has passed: with fronts, rows are under way at the
+    same time, (width - 1) div slope of them after the first.
+    """
     inputs = len(network.inputs)
-    return {network.operations[v - inputs].operands[0] for v, taps in offsets.items() if taps not in _POINT}
+    read: dict[int, list[tuple[int, int]]] = {}
+    for v, taps in offsets.items():
+        if taps not in _POINT:
+            read.setdefault(network.operations[v - inputs].operands[0], []).extend(taps)
+    rings = {}
+    for v, taps in read.items():
+        up = max(-dy for dy, _ in taps)
+        under_way = 0 if slope is None else (width - 1) // slope
+        left, right = max(0, *(-dx for _, dx in taps)), max(0, *(dx for _, dx in taps))
+        rings[v] = Ring(min(up + under_way + 1, height + up), left + width + right, left)
+    return rings
 
 
-def _margin(offsets: dict[int, list[tuple[int, int]]]) -> int:
-    return max((abs(o) for taps in offsets.values() for tap in taps for o in tap), default=0)
-
-
-def engine_bytes(network: Network, types: list[Type], height: int, width: int, front: int) -> int:
-    """Bytes that advancing an item keeps, with at most ``front`` pixels at a time: values that later pixels read, on
-    padded grids; those that do not depend on the item, twice while they are arranged; and those of one front."""
+def engine_bytes(
+    network: Network, types: list[Type], height: int, width: int, front: int, slope: int | None = None
+) -> int:
+    """Bytes that advancing an item keeps, with at most ``front`` pixels at a time: the rows of values that later pixels
+    read; the values that do not depend on the item, twice while they are arranged; and those of one front."""
     offsets, follows = kernel_offsets(network, types), network.follows("x")
-    m = _margin(offsets)
-    grids = sum(types[v].shape[0] for v in _gridded(network, offsets)) * (height + 2 * m) * (width + 2 * m)
+    size = [float_bytes(kind) for kind in types]
+    rings = _rings(network, offsets, height, width, slope)
+    grids = sum(ring.rows * ring.columns * types[v].shape[0] * size[v] for v, ring in rings.items())
     read = {x for v, o in enumerate(network.operations, len(network.inputs)) if follows[v] for x in o.operands}
-    context = sum(math.prod(types[v].shape) for v in {*read, network.output} if not follows[v])
-    along = sum(kind.shape[0] for kind, on_item in zip(types, follows) if on_item or kind.shape[1:] == (height, width))
-    widest = max(
-        (
-            len(taps) * types[network.operations[v - len(network.inputs)].operands[0]].shape[0]
-            for v, taps in offsets.items()
-        ),
-        default=0,
+    context = sum(math.prod(types[v].shape) * size[v] for v in {*read, network.output} if not follows[v])
+    along = sum(
+        kind.shape[0] * size[v] for v, kind in enumerate(types) if follows[v] or kind.shape[1:] == (height, width)
     )
-    return 8 * grids + 16 * context + 8 * front * (along + 2 * widest)
+    widest = 0
+    for v, taps in offsets.items():
+        x = network.operations[v - len(network.inputs)].operands[0]
+        widest = max(widest, len(taps) * types[x].shape[0] * size[x])
+    return grids + 2 * context + front * (along + 2 * widest)
