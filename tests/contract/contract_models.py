@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from codelength.distributions import Bernoulli, Categorical, Normal
+from codelength.distributions import Bernoulli, Categorical, LogisticMixture, Normal
 from codelength.laws.chain import Chain, Define, Group
+from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
@@ -23,7 +25,16 @@ from codelength.models.vae import VAEConfig, build_vae
 from codelength.networks.autoregressive import GateAndMean, InverseAutoregressive
 from codelength.networks.conditionals import DegreeConditional, Features, NetworkConditional, RasterConditional
 from codelength.networks.convolution import CausalConv2d
-from codelength.networks.coupling import AffineCoupling, GridOffset, UniformCell
+from codelength.networks.coupling import (
+    AdditiveCoupling,
+    AffineCoupling,
+    ChannelScale,
+    GridOffset,
+    UniformCell,
+    channel_mask,
+    checkerboard,
+    squeeze,
+)
 from codelength.networks.gated import GatedPixelCNN
 from codelength.networks.masked import InputScale, MaskedLinear
 
@@ -369,6 +380,144 @@ class BaseParameters(nn.Module):
         return self.values
 
 
+class Around(nn.Module):
+    """Two small convolutions over (C, H, W): what couplings of images make of the elements that stay."""
+
+    def __init__(self, channels: int, outputs: int, offset: int = 0, scale_bits: int = 7, gain: float = 0.3) -> None:
+        super().__init__()
+        self.scale = InputScale(offset, scale_bits)
+        self.first = nn.Conv2d(channels, 6, 3, padding=1)
+        self.last = nn.Conv2d(6, outputs, 3, padding=1)
+        with torch.no_grad():
+            self.last.weight.mul_(gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(self.scale(x))))
+
+
+class FromGroup(nn.Module):
+    """The same for a group of a chain, which stands in the context as an image (H, W, C)."""
+
+    def __init__(self, channels: int, outputs: int, offset: int = 0, scale_bits: int = 7) -> None:
+        super().__init__()
+        self.around = Around(channels, outputs, offset, scale_bits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.around(x.permute(0, 3, 1, 2))
+
+
+class MultiscaleFlow(Lawful):
+    """Eight affine couplings on 8x8 images of eight symbols, dequantised on 2^6 steps each, on two scales.
+
+    Each scale: factors of channels, two checkerboards, squares of pixels made channels, two masks of channels. After
+    the first, half of the channels is coded given the rest, on four times the bins of its leaf.
+    """
+
+    BITS = 6
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(Space((8, 8) if channels == 1 else (8, 8, channels), 8))
+
+        def scale(shape: tuple[int, int, int]) -> tuple[list[nn.Module], tuple[int, int, int]]:
+            squeezed, after = squeeze(shape)
+            steps: list[nn.Module] = [ChannelScale(shape[2], shift_bits=6)]
+            steps += [self._coupling(checkerboard(shape, parity), shape) for parity in (0, 1)]
+            steps += [squeezed]
+            return steps + [self._coupling(channel_mask(after, last), after) for last in (True, False)], after
+
+        first, (height, width, depth) = scale((8, 8, channels))
+        self.kept = (height, width, depth // 2)
+        second, _ = scale(self.kept)
+        self.first = nn.ModuleList([GridOffset(-256), *first, GridOffset(2048)])
+        self.second = nn.ModuleList([GridOffset(-2048), *second, GridOffset(2048)])
+        self.base = NetworkConditional(Constant(2 * math.prod(self.kept)), Normal(4096, reach=16), self.kept, ())
+        self.left = NetworkConditional(
+            FromGroup(depth // 2, 2 * (depth // 2), 2048), Normal(1024, reach=16), self.kept, ("rest",)
+        )
+
+    def _coupling(self, moves: Tensor, shape: tuple[int, int, int]) -> AffineCoupling:
+        return AffineCoupling(moves, Around(shape[2], 2 * shape[2]), 6, shape)
+
+    def law(self) -> Law:
+        places = torch.arange(2 * math.prod(self.kept)).reshape(-1, 2, self.kept[2])
+        shape = self.space.shape
+        rest = Pushforward(Independent(self.base), list(self.second), self.kept)
+        left = Coarse(Independent(self.left), 2, UniformCell())
+        groups = [
+            Group("rest", places[:, 0].reshape(-1), self.kept, rest),
+            Group("left", places[:, 1].reshape(-1), self.kept, left),
+        ]
+        flow = Pushforward(Chain(groups, shape), list(self.first), shape, 8 << self.BITS)
+        return Marginal("u", flow, Floor("u", self.BITS), Cell(self.BITS, UniformCell()))
+
+
+class DiscreteFlow(Lawful):
+    """Images of five symbols under additive couplings: exact, no bits are taken back. Half of the elements is coded
+    given the other half."""
+
+    def __init__(self, side: int = 2) -> None:
+        super().__init__(Space((side, side), 5))
+        shape = (side, side, 1)
+        squeezed, after = squeeze(shape)
+
+        def coupling(moves: Tensor, shape: tuple[int, int, int]) -> AdditiveCoupling:
+            return AdditiveCoupling(moves, Around(shape[2], shape[2], 2, 1, gain=3.0), 5, shape=shape)
+
+        self.steps = nn.ModuleList(
+            [
+                *(coupling(checkerboard(shape, parity), shape) for parity in (0, 1)),
+                squeezed,
+                *(coupling(channel_mask(after, last), after) for last in (True, False)),
+            ]
+        )
+        self.half = (after[0], after[1], 2)
+        leaf = LogisticMixture(5, 2)
+        self.first = NetworkConditional(Constant(6 * math.prod(self.half)), leaf, self.half, ())
+        self.second = NetworkConditional(FromGroup(2, 12, 2, 1), leaf, self.half, ("first",))
+
+    def law(self) -> Law:
+        places = torch.arange(2 * math.prod(self.half)).reshape(-1, 2, 2)
+        groups = [
+            Group("first", places[:, 0].reshape(-1), self.half, Independent(self.first)),
+            Group("second", places[:, 1].reshape(-1), self.half, Independent(self.second)),
+        ]
+        return Pushforward(Chain(groups, self.space.shape), list(self.steps), self.space.shape, 5)
+
+
+class LatticesOfPixels(Lawful):
+    """Images (4, 4, 3) of eight symbols in three groups of pixels, each coded given those before it: every second pixel
+    of every second row, those between them on the diagonals, and the rest. Discretised mixtures, no couplings."""
+
+    def __init__(self) -> None:
+        super().__init__(Space((4, 4, 3), 8))
+        leaf = LogisticMixture(8, 2)
+
+        class Both(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.scales = nn.ModuleList([InputScale(4, 2), InputScale(4, 2)])
+                self.around = Around(6, 36)
+                self.around.scale = nn.Identity()
+
+            def forward(self, first: Tensor, second: Tensor) -> Tensor:
+                a, b = self.scales[0](first.permute(0, 3, 1, 2)), self.scales[1](second.permute(0, 3, 1, 2))
+                return self.around(torch.cat([a, b], 1))
+
+        self.first = NetworkConditional(Constant(72), leaf, (2, 2, 3), ())
+        self.second = NetworkConditional(FromGroup(3, 18, 4, 2), leaf, (2, 2, 3), ("first",))
+        self.third = NetworkConditional(Both(), leaf, (2, 2, 6), ("first", "second"))
+
+    def law(self) -> Law:
+        places = torch.arange(48).reshape(2, 2, 2, 2, 3)  # row, its parity, column, its parity, channel
+        rest = torch.cat([places[:, 0, :, 1], places[:, 1, :, 0]], -1)
+        groups = [
+            Group("first", places[:, 0, :, 0].reshape(-1), (2, 2, 3), Independent(self.first)),
+            Group("second", places[:, 1, :, 1].reshape(-1), (2, 2, 3), Independent(self.second)),
+            Group("third", rest.reshape(-1), (2, 2, 6), Independent(self.third)),
+        ]
+        return Chain(groups, (4, 4, 3))
+
+
 class CausalNetwork(nn.Module):
     """Three causal layers, a skip connection and a gate."""
 
@@ -411,11 +560,13 @@ class Gated(Lawful):
 
 @dataclass(frozen=True)
 class Case:
-    """build: a fresh model. shapes: of items. enumerable: whether all items of the first shape can be listed."""
+    """build: a fresh model. shapes: of items. enumerable: whether all items of the first shape can be listed. rounds:
+    whether its networks are rounded to symbols, so that a last digit may decide about a likelihood."""
 
     build: Callable[[], Any]
     shapes: tuple[tuple[int, ...], ...]
     enumerable: bool = True
+    rounds: bool = False
 
 
 MODELS = {
@@ -435,6 +586,11 @@ MODELS = {
     "affine flow": Case(AffineFlow, ((2,),), enumerable=False),
     "gated PixelCNN": Case(lambda: Gated(1, 3), ((3, 3), (2, 5), (6, 4))),
     "gated PixelCNN in colour": Case(lambda: Gated(3, 2), ((2, 2, 3), (1, 4, 3), (5, 3, 3))),
+    "flow on images": Case(lambda: MultiscaleFlow(1), ((8, 8),), enumerable=False),
+    "flow on colour images": Case(lambda: MultiscaleFlow(3), ((8, 8, 3),), enumerable=False),
+    "discrete flow": Case(DiscreteFlow, ((2, 2),), rounds=True),
+    "discrete flow on images": Case(lambda: DiscreteFlow(4), ((4, 4),), enumerable=False, rounds=True),
+    "lattices of pixels": Case(LatticesOfPixels, ((4, 4, 3),), enumerable=False),
     "convolutional, any size": Case(FullyConvolutional, ((3, 3), (2, 5), (6, 4))),
 }
 

@@ -495,6 +495,90 @@ def inverse_flow() -> FrozenModel:
     return program.model((D,), A, {**marginal("z", prior, likelihood, posterior), "item": "data"})
 
 
+def multiscale() -> FrozenModel:
+    """Dequantised images (4, 4) of eight symbols: a checkerboard, squares of pixels made channels, scales per channel,
+    a mask of channels; then half of the channels is coded given the rest, on more bins than its leaf has, and the rest
+    goes through a flow of its own that sees vectors."""
+    program, bits = Program("multiscale"), 3
+    scales = program.tensor([5, 6, 7, 8, 9, 10, 11])
+
+    def moves(net: Net, fields: int, shift: int) -> None:
+        net("requantise", x=len(net.inputs) + len(net.operations) - 1, shift=program.tensor([shift] * fields),
+            low=-40, high=40)  # fmt: skip
+
+    def image(shape: list[int], moved: list[int], low: int, high: int) -> dict[str, Any]:
+        net, C = Net("x"), shape[2]
+        net("convolution", x=0, weight=program.random(2 * C, C, 3, 3, low=-6, high=6), bias=program.random(2 * C),
+            offset=[-1, -1])  # fmt: skip
+        moves(net, 2 * C, 6)
+        return {"step": "coupling", "network": net.record(), "moves": program.tensor(moved), "scales": scales,
+                "denominator": 3, "shape": shape, "low": low, "high": high}  # fmt: skip
+
+    def vector(moved: list[int], low: int, high: int) -> dict[str, Any]:
+        net, count = Net("x"), 2 * sum(moved)
+        net("linear", x=0, weight=program.random(count, len(moved), low=-5, high=5), bias=program.random(count))
+        moves(net, count, 7)
+        return {"step": "coupling", "network": net.record(), "moves": program.tensor(moved), "scales": scales,
+                "denominator": 3, "shape": [len(moved)], "low": low, "high": high}  # fmt: skip
+
+    rows, columns = np.indices((4, 4))
+    squeeze = np.arange(16).reshape(2, 2, 2, 2).transpose(0, 2, 1, 3).reshape(-1)
+    factors = {"step": "scale", "scales": program.tensor([300, 256, 200, 411]), "denominator": 8,
+               "shifts": program.tensor([-20, 5, 0, 9]), "low": -300, "high": 300}  # fmt: skip
+    steps = [
+        image([4, 4, 1], ((rows + columns) % 2).ravel().tolist(), -90, 160),
+        {"step": "permute", "index": program.tensor(squeeze)},
+        factors,
+        image([2, 2, 4], [0, 0, 1, 1] * 4, -300, 300),
+        {"step": "offset", "value": 512},
+    ]
+    offsets = [{"step": "offset", "value": -512}, {"step": "offset", "value": 480}]
+    rest = {
+        "law": "pushforward",
+        "base": independent(leaf("gaussian", 1024), [2, 2, 2], fixed(program, *[64 * 500, 1150] * 8)),
+        "low": 0,
+        "high": 1023,
+        "steps": [offsets[0], vector([1, 0, 0, 1] * 2, -700, 700), offsets[1]],
+    }
+    net = Net("rest")
+    flat = net("reshape", x=0, shape=[8])
+    weight = program.random(16, 8, low=-1, high=1)
+    net("linear", x=flat, weight=weight, bias=program.tensor([64 * 64, 700] * 8))
+    left = {"law": "coarse", "base": independent(leaf("gaussian", 128), [2, 2, 2], net), "bits": 3}
+    places = np.arange(16).reshape(4, 2, 2)
+    base = {
+        "law": "chain",
+        "parts": [
+            {"group": "rest", "law": rest, "places": program.tensor(places[:, 0].ravel())},
+            {"group": "left", "law": left, "places": program.tensor(places[:, 1].ravel())},
+        ],
+        "shape": [4, 4],
+    }
+    prior = {"law": "pushforward", "base": base, "low": 0, "high": 8 * 2**bits - 1, "steps": steps}
+    law = marginal("u", prior, {"law": "floor", "latent": "u", "bits": bits}, {"law": "cell", "bits": bits})
+    return program.model((4, 4), 8, law)
+
+
+def discrete() -> FrozenModel:
+    """Images (4, 4) of five symbols under additive steps: exact, without latents. An image step, then a vector step."""
+    program, A = Program("discrete"), 5
+    net = Net("x")
+    y = net("convolution", x=0, weight=program.random(1, 1, 3, 3), bias=program.random(1), offset=[-1, -1])
+    net("requantise", x=y, shift=program.tensor([3]), low=-30, high=30)
+    rows, columns = np.indices((4, 4))
+    checkers = program.tensor(((rows + columns) % 2).ravel())
+    image = {"step": "additive", "network": net.record(), "moves": checkers, "shape": [4, 4, 1]}
+    net = Net("x")
+    y = net("linear", x=0, weight=program.random(8, 16), bias=program.random(8))
+    net("requantise", x=y, shift=program.tensor([4] * 8), low=-9, high=9)
+    vector = {"step": "additive", "network": net.record(), "moves": program.tensor([0, 1] * 8), "shape": [16]}
+    index = {"step": "permute", "index": program.tensor(np.arange(16)[::-1])}
+    base = independent(leaf("categorical", A), [4, 4], fixed(program, *[0, 700, 1400, 300, -900] * 16))
+    return program.model(
+        (4, 4), A, {"law": "pushforward", "base": base, "low": 0, "high": A - 1, "steps": [image, index, vector]}
+    )
+
+
 MODELS: dict[str, Callable[[], FrozenModel]] = {
     function.__name__: function
     for function in (
@@ -512,5 +596,7 @@ MODELS: dict[str, Callable[[], FrozenModel]] = {
         beta_binomial,
         chained,
         inverse_flow,
+        multiscale,
+        discrete,
     )
 }

@@ -185,6 +185,8 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "beta_binomial": ("beta_binomial", plain("beta_binomial", 15), {"block": 8}),
     "chained": ("chained", plain("chained", 60), {"block": 30}),
     "inverse_flow": ("inverse_flow", plain("inverse_flow", 40), {"block": 20}),
+    "multiscale": ("multiscale", plain("multiscale", 40), {"block": 20}),
+    "discrete": ("discrete", plain("discrete", 60), {"block": 30}),
     "empty": ("bernoulli_order", nothing, {}),
     "strangers": ("categorical_images", strangers, {"block": 10}),
 }

@@ -15,7 +15,8 @@ from slow import all_items, element_parameters, evaluate, given, leaf_of, probab
 
 from codelength.coding.stack import Stack
 from codelength.errors import NotRepresentable, ProgramError, StackExhausted
-from codelength.exact.steps import MAX_UNIFORM, AffineStep, OffsetStep, pop_uniform, push_uniform
+from codelength.exact.steps import AffineStep, OffsetStep
+from codelength.exact.uniform import MAX_UNIFORM, pop_uniform, push_uniform
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.pushforward import Floor
 
@@ -156,7 +157,7 @@ def slow_parameters(record: Any, tensors: Any, u: np.ndarray) -> list[tuple[int,
 def test_an_affine_step_spends_minus_its_log_determinant_and_is_undone_exactly():
     flows, determinants = [model("flow", seed) for seed in range(4)], []
     for frozen, step, record in [(flow, *pair) for flow in flows for pair in couplings(flow)]:
-        u = np.random.default_rng(len(determinants)).integers(step.low, step.high + 1, (600, 2))
+        u = np.random.default_rng(len(determinants)).integers(step.before[0], step.before[1] + 1, (600, 2))
         stack = Stack.seeded(len(determinants))
         before = stack.copy()
         y = step.forward(stack, u, {}, False)
@@ -170,7 +171,7 @@ def test_an_affine_step_spends_minus_its_log_determinant_and_is_undone_exactly()
             assert np.array_equal(kept, y[i])
         determinants.append(determinant)
         assert stack.bits() == pytest.approx(-determinant, abs=5 * NOISE)
-        low, high = step.bounds(step.low, step.high)
+        low, high = step.after
         assert y.min() >= low and y.max() <= high
         assert np.array_equal(step.inverse(stack, y, {}, False), u)
         assert np.array_equal(stack.state, before.state)
@@ -180,7 +181,7 @@ def test_an_affine_step_spends_minus_its_log_determinant_and_is_undone_exactly()
 
 def test_a_step_that_starts_a_block_takes_nothing_off_the_stack():
     for step, record in couplings(model("flow", 0)):
-        u = np.random.default_rng(0).integers(step.low, step.high + 1, (30, 2))
+        u = np.random.default_rng(0).integers(step.before[0], step.before[1] + 1, (30, 2))
         stack = Stack(2)
         y = step.forward(stack, u, {}, True)
         assert stack.bits() == pytest.approx(30 * record["denominator"], abs=2 * NOISE)
@@ -254,8 +255,8 @@ def test_steps_keep_to_their_bounds_whatever_lies_on_the_stack():
         y = np.random.default_rng(0).integers(-(1 << 24), 1 << 24, (40, 2))
         for start in (True, False):
             u = step.inverse(Stack.seeded(0), y, {}, start)
-            assert u.min() >= step.low and u.max() <= step.high
-    assert OffsetStep(5, 0, 9).inverse(Stack.seeded(0), np.array([[-7, 8, 99]]), {}, False).tolist() == [[0, 3, 9]]
+            assert u.min() >= step.before[0] and u.max() <= step.before[1]
+    assert OffsetStep(5, (0, 9)).inverse(Stack.seeded(0), np.array([[-7, 8, 99]]), {}, False).tolist() == [[0, 3, 9]]
 
 
 def test_a_floor_refuses_a_latent_that_says_something_else():

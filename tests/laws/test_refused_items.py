@@ -21,7 +21,8 @@ from codelength.coding.symbols import check_range
 from codelength.errors import NotRepresentable
 from codelength.exact.network import Network
 from codelength.exact.operations import Type
-from codelength.exact.steps import OffsetStep, push_uniform
+from codelength.exact.steps import OffsetStep
+from codelength.exact.uniform import push_uniform
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.program import build
 from codelength.laws.pushforward import Floor
@@ -269,7 +270,7 @@ def test_a_space_names_the_items_outside():
 def test_every_piece_that_refuses_names_the_rows():
     bad = np.array([[0, 0], [0, 9], [1, 1], [-2, 0]])
     leaf, params = Leaf("bernoulli", 2), np.zeros((4, 2, 1), np.float32)
-    step, values = OffsetStep(3, 0, 1), np.array([[7, 3], [7, 2], [4, 3], [7, 9]])
+    step, values = OffsetStep(3, (0, 1)), np.array([[7, 3], [7, 2], [4, 3], [7, 9]])
     calls = {
         "lengths": lambda: code_lengths(leaf, params, bad),
         "fixed lengths": lambda: code_lengths_fixed(leaf, params, bad),

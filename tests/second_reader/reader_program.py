@@ -64,8 +64,9 @@ LAW_FEATURES = {
         ["independent", "sequential", "marginal", "responsibilities", "switch", "pushforward", "floor", "cell"]
     )
 }
-LAW_FEATURES["chain"] = 60
-STEP_FEATURES = {"autoregressive": 61}
+LAW_FEATURES |= {"coarse": 50, "chain": 60}
+STEP_FEATURES = {"offset": 37, "affine": 37, "coupling": 51, "permute": 52, "scale": 53, "additive": 54}
+STEP_FEATURES["autoregressive"] = 61
 KNOWN_FEATURES = {*FEATURES.values(), *LAW_FEATURES.values(), *STEP_FEATURES.values()}
 
 
@@ -202,7 +203,7 @@ class Model:
 
 
 def features_of(record: Any) -> set[int]:
-    """The feature numbers of all leaves, operations, schedules and laws in a record."""
+    """The feature numbers of all leaves, operations, schedules, steps and laws in a record."""
     if isinstance(record, list):
         return set().union(*map(features_of, record))
     if not isinstance(record, dict):
@@ -213,7 +214,8 @@ def features_of(record: Any) -> set[int]:
     if isinstance(record.get("law"), str):  # a group has a law of its own under this key
         check(record["law"] in LAW_FEATURES, f"the law {record['law']} is unknown")
         found.add(LAW_FEATURES[record["law"]])
-    if record.get("step") in STEP_FEATURES:
+    if "step" in record:
+        check(record["step"] in STEP_FEATURES, f"the step {record['step']} is unknown")
         found.add(STEP_FEATURES[record["step"]])
     return found.union(*map(features_of, record.values()))
 
@@ -439,6 +441,7 @@ def make_law(record: dict, tensors: Tensors, known: dict[str, Bounds]) -> Law:
         "floor": Floor,
         "cell": Cell,
         "chain": Chain,
+        "coarse": Coarse,
     }
     kind = kinds[record["law"]]
     keys = {"law", *kind.fields}
@@ -831,52 +834,234 @@ class Pushforward(Law):
     def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds]):
         self.base = make_law(record["base"], tensors, known)
         self.bounds = bounds = (record["low"], record["high"])
-        self.steps: list[Offset | Affine | Autoregressive] = []
+        self.steps: list[Step] = []
         for step in record["steps"]:
-            kind = {"offset": Offset, "affine": Affine, "autoregressive": Autoregressive}[step["step"]]
+            kind = STEP_KINDS[step["step"]]
+            check(set(step) == {"step", *kind.fields}, f"the keys of the step {step['step']} differ")
             if kind is Autoregressive:
                 step = {**step, "shape": list(law_shape(self.base, {}))}
-            self.steps.append(kind(step, tensors, known, *bounds))
+            self.steps.append(kind(step, tensors, known, bounds))
             bounds = self.steps[-1].after
-        self.has_latents = self.base.has_latents or any(not isinstance(step, Offset) for step in self.steps)
+        self.has_latents = self.base.has_latents or any(step.scales for step in self.steps)
 
     def pop(self, stack: Stack, n: int, context: Context, start: bool) -> np.ndarray:
         u = self.base.pop(stack, n, context, start)
         for step in reversed(self.steps):
-            u = step.inverse(stack, u, context, start)
+            u = step.backward(stack, u.reshape(n, -1), context, start).reshape(u.shape)
         return u
 
-    def push(self, stack: Stack, items: np.ndarray, context: Context, start: bool) -> None:
+    def through(self, stack: Stack, items: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        y = items.reshape(len(items), -1)
         for step in self.steps:
-            items = step.forward(stack, items, context, start)
-        self.base.push(stack, items, context, start)
+            step.check_within(y, step.before)
+            y = step.forward(stack, y, context, start)
+            step.check_within(y, step.after)
+        return y.reshape(items.shape)
+
+    def push(self, stack: Stack, items: np.ndarray, context: Context, start: bool) -> None:
+        self.base.push(stack, self.through(stack, items, context, start), context, start)
+
+    def lengths(self, items: np.ndarray, context: Context) -> list[int]:
+        check(not any(step.scales for step in self.steps), "a flow that scales has no lengths")
+        return self.base.lengths(self.through(Stack(1), items, context, False), context)
 
     def mode(self, n: int, context: Context) -> np.ndarray:
         u = self.base.mode(n, context)
         for step in reversed(self.steps):
-            u = step.place(u, context)  # type: ignore[union-attr]
+            u = step.place(u, context)
         return u
 
 
-class Autoregressive:
+class Step:
+    fields: tuple[str, ...] = ()
+    scales = False
+    clamps = True
+
+    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], before: Bounds):
+        self.before = self.after = before
+        if "low" in self.fields:
+            self.after = (record["low"], record["high"])
+
+    def check_within(self, values: np.ndarray, bounds: Bounds) -> None:
+        check(bool(np.all((values >= bounds[0]) & (values <= bounds[1]))), "items that leave the bounds of a step")
+
+    def backward(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        y = np.clip(y, *self.after) if self.clamps else y
+        return np.clip(self.inverse(stack, y, context, start), *self.before)
+
+    def forward(self, stack: Stack, u: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        raise NotImplementedError
+
+    def inverse(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        raise NotImplementedError
+
+    def place(self, y: np.ndarray, context: Context) -> np.ndarray:
+        raise NotImplementedError
+
+
+class Offset(Step):
+    fields = ("value",)
+
+    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], before: Bounds):
+        super().__init__(record, tensors, known, before)
+        self.value = record["value"]
+        self.after = (before[0] + self.value, before[1] + self.value)
+
+    def forward(self, stack: Stack, u: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        return u + self.value
+
+    def inverse(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        return y - self.value
+
+
+class Permute(Step):
+    fields = ("index",)
+
+    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], before: Bounds):
+        super().__init__(record, tensors, known, before)
+        self.index = tensors[record["index"]]
+
+    def forward(self, stack: Stack, u: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        return u[:, self.index]
+
+    def inverse(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        u = np.empty_like(y)
+        u[:, self.index] = y
+        return u
+
+
+def scaled(stack: Stack, u: np.ndarray, a: np.ndarray, t: np.ndarray, e: int, start: bool) -> np.ndarray:
+    r = np.zeros_like(a) if start else pop_uniforms(stack, a)
+    v = u * a + r
+    push_uniforms(stack, v % 2**e, np.full_like(a, 2**e))
+    return (v >> e) + t
+
+
+def unscaled(stack: Stack, y: np.ndarray, a: np.ndarray, t: np.ndarray, e: int, start: bool) -> np.ndarray:
+    v = ((y - t) << e) + pop_uniforms(stack, np.full_like(a, 2**e))
+    if not start:
+        push_uniforms(stack, v % a, a)
+    return v // a
+
+
+class Scale(Step):
+    fields = ("denominator", "high", "low", "scales", "shifts")
+    scales = True
+
+    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], before: Bounds):
+        super().__init__(record, tensors, known, before)
+        self.a, self.t, self.e = tensors[record["scales"]], tensors[record["shifts"]], record["denominator"]
+
+    def each(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        times = u.shape[1] // len(self.a)
+        return np.tile(self.a, (len(u), times)), np.tile(self.t, (len(u), times)), self.e
+
+    def forward(self, stack: Stack, u: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        return scaled(stack, u, *self.each(u), start)
+
+    def inverse(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        return unscaled(stack, y, *self.each(y), start)
+
+
+class Moving(Step):
+    """A step whose network says what to do with moved elements, from those that stay."""
+
+    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], before: Bounds):
+        super().__init__(record, tensors, known, before)
+        moves = tensors[record["moves"]]
+        self.moved, self.still = np.flatnonzero(moves), np.flatnonzero(moves == 0)
+        self.shape: list[int] = record.get("shape", [len(moves)])
+        self.network = Network(record["network"], tensors)
+
+    def numbers(self, u: np.ndarray, context: Context, count: int) -> np.ndarray:
+        """(count, n, moved elements)."""
+        x = u.copy()
+        x[:, self.moved] = 0
+        if len(self.shape) == 1:
+            output = self.network.run(len(u), {**context, "x": x})
+            return output.reshape(len(u), count, -1).transpose(1, 0, 2)
+        H, W, C = self.shape
+        image = np.moveaxis(x.reshape(-1, H, W, C), 3, 1)
+        output = self.network.run(len(u), {**context, "x": image})
+        return np.stack([np.moveaxis(output[:, j * C : j * C + C], 1, 3).reshape(len(u), -1) for j in range(count)])[
+            :, :, self.moved
+        ]
+
+
+class Affine(Moving):
+    fields: tuple[str, ...] = ("denominator", "moves", "network", "scales")
+    scales = True
+    clamps = False
+
+    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], before: Bounds):
+        super().__init__(record, tensors, known, before)
+        self.table, self.e = tensors[record["scales"]], record["denominator"]
+        if "low" not in self.fields:
+            low, high = before
+            reach = max(map(abs, self.network.bounds({**known, "x": (min(low, 0), max(high, 0))})))
+            R = max(abs(low), abs(high)) * int(self.table.max()) // 2**self.e + reach + 2
+            self.after = (min(low, -R), max(high, R))
+
+    def each(self, u: np.ndarray, context: Context) -> tuple[np.ndarray, np.ndarray, int]:
+        index, t = self.numbers(u, context, 2)
+        return self.table[np.clip(index, 0, len(self.table) - 1)], t, self.e
+
+    def forward(self, stack: Stack, u: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        y = u.copy()
+        if self.clamps:
+            self.check_within(u[:, self.still], self.after)
+        y[:, self.moved] = scaled(stack, u[:, self.moved], *self.each(u, context), start)
+        return y
+
+    def inverse(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        u = y.copy()
+        if not self.clamps:
+            u[:, self.still] = np.clip(y[:, self.still], *self.before)
+        u[:, self.moved] = unscaled(stack, y[:, self.moved], *self.each(u, context), start)
+        return u
+
+
+class Coupling(Affine):
+    fields = (*Affine.fields, "high", "low", "shape")
+    clamps = True
+
+
+class Additive(Moving):
+    fields = ("moves", "network", "shape")
+
+    def shifted(self, u: np.ndarray, context: Context, sign: int) -> np.ndarray:
+        y, (low, high) = u.copy(), self.before
+        y[:, self.moved] = low + (u[:, self.moved] + sign * self.numbers(u, context, 1)[0] - low) % (high - low + 1)
+        return y
+
+    def forward(self, stack: Stack, u: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        return self.shifted(u, context, 1)
+
+    def inverse(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
+        return self.shifted(y, context, -1)
+
+
+class Autoregressive(Step):
     """A step whose network sees the numbers on the side of the base, in the order of its schedule."""
 
-    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], low: int, high: int):
-        self.high, self.e = high, record["denominator"]
-        self.after = (low, high)
-        self.scales = tensors[record["scales"]]
+    fields = ("denominator", "network", "scales", "schedule")
+    scales = True
+
+    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], before: Bounds):
+        super().__init__(record, tensors, known, before)
+        self.high, self.e = before[1], record["denominator"]
+        self.table = tensors[record["scales"]]
         # Two numbers for each element, as many as a gaussian leaf has parameters; nothing is coded with it.
-        leaf = {"family": "gaussian", "symbols": high + 1, "bits": 28}
+        leaf = {"family": "gaussian", "symbols": self.high + 1, "bits": 28}
         parts = {key: record[key] for key in ("network", "schedule", "shape")}
         self.elements = Sequential({**parts, "leaf": leaf}, tensors, known)
 
     def numbers(self, y: np.ndarray, context: Context) -> tuple[np.ndarray, np.ndarray]:
         output = self.elements.all_parameters(y, context)
-        a = self.scales[np.clip(output[..., 0], 0, len(self.scales) - 1)]
+        a = self.table[np.clip(output[..., 0], 0, len(self.table) - 1)]
         return a, (np.clip(output[..., 1], 0, self.high) * (2**self.e - a)) >> self.e
 
     def inverse(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
-        y = np.clip(y, 0, self.high)
         a, t = self.numbers(y, context)
         v = y.reshape(len(y), -1) * a + pop_uniforms(stack, a)
         if not start:
@@ -901,54 +1086,42 @@ class Autoregressive:
         return (((y.reshape(len(y), -1) * a + a // 2) >> self.e) + t).reshape(y.shape)
 
 
-class Offset:
-    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], low: int, high: int):
-        self.value, self.low, self.high = record["value"], low, high
-        self.after = (low + self.value, high + self.value)
+STEP_KINDS: dict[str, type[Step]] = {
+    "offset": Offset,
+    "affine": Affine,
+    "coupling": Coupling,
+    "permute": Permute,
+    "scale": Scale,
+    "additive": Additive,
+    "autoregressive": Autoregressive,
+}
 
-    def forward(self, stack: Stack, u: np.ndarray, context: Context, start: bool) -> np.ndarray:
-        return u + self.value
 
-    def inverse(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
-        return np.clip(y - self.value, self.low, self.high)
+class Coarse(Law):
+    fields = ("base", "bits")
 
+    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds]):
+        self.base, self.bits = make_law(record["base"], tensors, known), record["bits"]
+        low, high = self.base.bounds
+        self.bounds = (low << self.bits, ((high + 1) << self.bits) - 1)
+        self.has_latents = self.base.has_latents
 
-class Affine:
-    def __init__(self, record: dict, tensors: Tensors, known: dict[str, Bounds], low: int, high: int):
-        self.low, self.high, self.e = low, high, record["denominator"]
-        self.moved = np.flatnonzero(tensors[record["moves"]])
-        self.still = np.flatnonzero(tensors[record["moves"]] == 0)
-        self.scales = tensors[record["scales"]]
-        self.network = Network(record["network"], tensors)
-        reach = max(map(abs, self.network.bounds({**known, "x": (min(low, 0), max(high, 0))})))
-        R = max(abs(low), abs(high)) * int(self.scales.max()) // 2**self.e + reach + 2
-        self.after = (min(low, -R), max(high, R))
+    def pop(self, stack: Stack, n: int, context: Context, start: bool) -> np.ndarray:
+        v = self.base.pop(stack, n, context, start)
+        q = pop_uniforms(stack, np.full((n, prod(v.shape[1:])), 2**self.bits, np.int64))
+        return (v << self.bits) + q.reshape(v.shape)
 
-    def scales_and_shifts(self, u: np.ndarray, context: Context) -> tuple[np.ndarray, np.ndarray]:
-        still = u.copy()
-        still[:, self.moved] = 0
-        output = self.network.run(len(u), {**context, "x": still})
-        index = np.clip(output[:, : len(self.moved)], 0, len(self.scales) - 1)
-        return self.scales[index], output[:, len(self.moved) :]
+    def push(self, stack: Stack, items: np.ndarray, context: Context, start: bool) -> None:
+        q = (items % 2**self.bits).reshape(len(items), -1)
+        push_uniforms(stack, q, np.full_like(q, 2**self.bits))
+        self.base.push(stack, items >> self.bits, context, start)
 
-    def forward(self, stack: Stack, u: np.ndarray, context: Context, start: bool) -> np.ndarray:
-        a, t = self.scales_and_shifts(u, context)
-        r = np.zeros_like(a) if start else pop_uniforms(stack, a)
-        v = u[:, self.moved] * a + r
-        push_uniforms(stack, v % 2**self.e, np.full_like(a, 2**self.e))
-        y = u.copy()
-        y[:, self.moved] = (v >> self.e) + t
-        return y
+    def mode(self, n: int, context: Context) -> np.ndarray:
+        return (self.base.mode(n, context) << self.bits) + (2**self.bits >> 1)
 
-    def inverse(self, stack: Stack, y: np.ndarray, context: Context, start: bool) -> np.ndarray:
-        u = y.copy()
-        u[:, self.still] = np.clip(y[:, self.still], self.low, self.high)
-        a, t = self.scales_and_shifts(u, context)
-        v = ((y[:, self.moved] - t) << self.e) + pop_uniforms(stack, np.full_like(a, 2**self.e))
-        u[:, self.moved] = np.clip(v // a, self.low, self.high)
-        if not start:
-            push_uniforms(stack, v % a, a)
-        return u
+    def lengths(self, items: np.ndarray, context: Context) -> list[int]:
+        more = self.bits * prod(items.shape[1:]) << 20
+        return [length + more for length in self.base.lengths(items >> self.bits, context)]
 
 
 def pop_uniforms(stack: Stack, m: np.ndarray) -> np.ndarray:

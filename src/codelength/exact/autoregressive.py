@@ -10,10 +10,11 @@ import numpy as np
 from codelength.coding.stack import Stack
 from codelength.coding.symbols import check_range, refuse
 from codelength.exact.conditional import SequentialConditional
-from codelength.exact.network import Network
+from codelength.exact.network import Network, is_integer, read_object
 from codelength.exact.operations import Tensors, Type, require
-from codelength.exact.schedule import DegreeSchedule, RasterSchedule
-from codelength.exact.steps import MAX_UNIFORM, pop_uniform, push_uniform
+from codelength.exact.schedule import DegreeSchedule, RasterSchedule, schedule_from_json
+from codelength.exact.steps import Range, Step
+from codelength.exact.uniform import MAX_UNIFORM, pop_uniform, push_uniform
 
 
 class StepLeaf:
@@ -27,7 +28,7 @@ class StepLeaf:
         self.symbols = symbols
 
 
-class AutoregressiveStep:
+class AutoregressiveStep(Step):
     """x = floor(y a / b) + floor(m (b - a) / b), b = 2^denominator, with a and m of element i from the y before it.
 
     The scheduled network sees y as ``x`` and gives for each element an index into the table ``scales`` of numerators
@@ -38,6 +39,8 @@ class AutoregressiveStep:
     """
 
     name = "autoregressive"
+    feature = 61
+    spends = True
 
     def __init__(
         self,
@@ -58,13 +61,26 @@ class AutoregressiveStep:
         least, most = int(self.table.min()), int(self.table.max())
         require(least >= 1 and most <= min(1 << denominator, MAX_UNIFORM), "a scale is out of bounds")
         require(low == 0 and 1 <= high < 1 << 16, "an autoregressive step needs numbers from 0 on, below 2^16")
+        super().__init__((low, high), (low, high))
         self.high, self.denominator, self.shape = high, denominator, shape
         leaf: Any = StepLeaf(high + 1)
         self.conditional = SequentialConditional(leaf, network, shape, tensors, context, schedule)
         self.work, self.steps = self.conditional.work, self.conditional.steps
 
-    def bounds(self, low: int, high: int) -> tuple[int, int]:
-        return low, high
+    @classmethod
+    def read(
+        cls, record: dict[str, Any], tensors: Tensors, context: dict[str, Type], shape: tuple[int, ...], before: Range
+    ) -> Step:
+        read_object(record, {"network", "schedule", "scales", "denominator"}, "an autoregressive step")
+        require(isinstance(record["scales"], str), "an autoregressive step names no tensor")
+        require(is_integer(record["denominator"]), "a denominator is not a number")
+        network, schedule = Network.from_json(record["network"]), schedule_from_json(record["schedule"])
+        known = {**context, "count": Type((1,), 0, 0)}
+        return cls(network, schedule, record["scales"], record["denominator"], shape, *before, tensors, known)
+
+    @property
+    def features(self) -> set[int]:
+        return {self.feature, self.conditional.schedule.feature, *self.conditional.network.features}
 
     def item_bytes(self) -> int:
         """Bytes that the step needs for an item beyond the item itself."""

@@ -18,16 +18,16 @@ import torch
 from torch import Tensor
 
 from codelength.errors import FreezeError
-from codelength.exact.network import Network
-from codelength.exact.operations import Tensors, Type
+from codelength.exact.operations import FLOAT32_EXACT, Tensors, Type
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule
-from codelength.exact.steps import AffineStep, OffsetStep
 from codelength.freezing.emit import NetworkEmitter, Target, store
 from codelength.laws.chain import Chain, Define
+from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch
+from codelength.laws.program import STEPS
 from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
 from codelength.networks.autoregressive import GATE_BITS, GATE_LIMIT, InverseAutoregressive
@@ -42,9 +42,11 @@ from codelength.networks.conditionals import (
 from codelength.networks.coupling import (
     DENOMINATOR_BITS,
     LOG_SCALE_BITS,
-    LOG_SCALE_LIMIT,
+    AdditiveCoupling,
     AffineCoupling,
+    ChannelScale,
     GridOffset,
+    Permutation,
 )
 from codelength.networks.masked import InputScale
 
@@ -209,6 +211,9 @@ class _Walker:
             return self._chain(law, x, context, types, path)[0]
         if isinstance(law, Pushforward):
             return self._pushforward(law, x, context, types, path)
+        if isinstance(law, Coarse):
+            bins = torch.div(x, 1 << law.bits, rounding_mode="floor")
+            return {"law": "coarse", "base": self.law(law.law, bins, context, types, path), "bits": law.bits}
         if isinstance(law, Floor):
             return {"law": "floor", "bits": law.bits, "latent": law.latent}
         if isinstance(law, Cell):
@@ -418,34 +423,72 @@ class _Walker:
     def _pushforward(
         self, law: Pushforward, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
     ) -> dict[str, Any]:
-        """Steps on integers; the bounds of what each can give are proved from those of the items."""
-        low, high = 0, law.symbols - 1
-        bounds, steps = (low, high), []
-        dims = math.prod(law.shape)
+        """Steps on integers, each proved like the loader does it; each keeps a range that calibration chooses."""
+        low, high = (law.low, law.low + law.symbols - 1) if law.symbols is not None else _generous(x)
+        before, steps = (low, high), []
         for k, step in enumerate(law.steps):
-            if isinstance(step, GridOffset):
-                steps.append({"step": "offset", "value": step.value})
-                bounds = OffsetStep(step.value).bounds(*bounds)
-            elif isinstance(step, AffineCoupling):
-                record = self._coupling(step, x, bounds, f"{path}step{k}.")
-                steps.append(record)
-                network = Network.from_json(record["network"])
-                names = record["moves"], record["scales"], record["denominator"]
-                bounds = AffineStep(network, *names, dims, *bounds, self.tensors, types).bounds(*bounds)
-            elif isinstance(step, InverseAutoregressive):
-                steps.append(self._autoregressive(step, x, context, types, f"{path}step{k}."))
-            else:
-                raise FreezeError(f"expected steps that are exactly invertible, got {type(step).__name__}")
-            x, _ = step.determinant(x, context)
+            y, _ = step.determinant(x, context)
+            record = self._step(step, x, y, before, context, types, f"{path}step{k}.")
+            fields = {key: value for key, value in record.items() if key != "step"}
+            before = STEPS[record["step"]].read(fields, self.tensors, types, law.shape, before).after
+            steps.append(record)
+            x = y
         base = self.law(law.base, x, context, types, f"{path}base.")
         return {"law": "pushforward", "base": base, "high": high, "low": low, "steps": steps}
 
-    def _autoregressive(
-        self, step: InverseAutoregressive, x: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
+    def _step(
+        self,
+        step: Any,
+        x: Tensor,
+        y: Tensor,
+        before: tuple[int, int],
+        context: dict[str, Any],
+        types: dict[str, Type],
+        path: str,
     ) -> dict[str, Any]:
-        """The step whose numbers are x on the side of the items; its network sees those on the side of the base."""
+        """The record of a step that takes x to y."""
+        if isinstance(step, GridOffset):
+            return {"step": "offset", "value": step.value}
+        if isinstance(step, Permutation):
+            return {"step": "permute", "index": self._store(f"{path}index", step.index.cpu().numpy())}
+        if isinstance(step, InverseAutoregressive):
+            return self._autoregressive(step, y, context, types, path)
+        keeps = _generous(y)
+        kept = {"low": keeps[0], "high": keeps[1]}
+        if isinstance(step, ChannelScale):
+            scale, shift = (values.double().cpu().numpy() for values in step.scale_and_shift())
+            return {
+                "step": "scale",
+                "denominator": DENOMINATOR_BITS,
+                "scales": self._store(f"{path}scales", np.round(np.exp(scale) * (1 << DENOMINATOR_BITS))),
+                "shifts": self._store(f"{path}shifts", np.round(shift)),
+                **kept,
+            }
+        if isinstance(step, AffineCoupling):
+            limit = int(step.limit * (1 << LOG_SCALE_BITS))
+            exponents = np.arange(-limit, limit + 1) / (1 << LOG_SCALE_BITS)
+            table = np.round(np.exp(exponents) * (1 << DENOMINATOR_BITS)).astype(np.int64)
+            # The network's first outputs become indices into the table of scales, the others shifts in grid steps.
+            outputs = ((LOG_SCALE_BITS, 0, step.limit), (0, step.shift_bits, 0.0))
+            record = self._coupling(step, x, keeps, outputs, context, types, path)
+            scales = self._store("scales", table)
+            return {"step": "coupling", "denominator": DENOMINATOR_BITS, "scales": scales, **record, **kept}
+        if isinstance(step, AdditiveCoupling):
+            own = (step.low, step.low + step.symbols - 1)
+            if own != before:
+                raise FreezeError(
+                    f"expected additive couplings over what reaches them, integers from {before[0]} to {before[1]}, "
+                    f"got one over {own[0]} to {own[1]}; give it that alphabet"
+                )
+            record = self._coupling(step, x, before, ((0, step.shift_bits, 0.0),), context, types, path)
+            return {"step": "additive", **record}
+        raise FreezeError(f"expected steps that are exactly invertible, got {type(step).__name__}")
+
+    def _autoregressive(
+        self, step: InverseAutoregressive, y: Tensor, context: dict[str, Any], types: dict[str, Type], path: str
+    ) -> dict[str, Any]:
+        """The step whose numbers are y on the side of the base, which its network sees."""
         conditional: Any = step.conditional
-        y, _ = step.determinant(x, context)
         symbols = conditional.leaf.symbols
         centre, unit_bits = conditional.leaf.standard
         zero = int(GATE_LIMIT * (1 << GATE_BITS))
@@ -456,25 +499,38 @@ class _Walker:
         scales = self._store("gates", np.clip(gates, 1, 1 << DENOMINATOR_BITS))
         return {"step": "autoregressive", "denominator": DENOMINATOR_BITS, "scales": scales, **record}
 
-    def _coupling(self, step: AffineCoupling, x: Tensor, bounds: tuple[int, int], path: str) -> dict[str, Any]:
-        flat = x.reshape(len(x), -1).round().to(torch.int64)
-        moved = int(step.moves.sum())
-        limit = int(LOG_SCALE_LIMIT * (1 << LOG_SCALE_BITS))
-        # The network's first outputs become indices into the table of scales, the others shifts in grid steps.
-        units = [LOG_SCALE_BITS] * moved + [0] * moved
-        target = Target(
-            tuple(units), (0,) * moved + (step.shift_bits,) * moved, (LOG_SCALE_LIMIT,) * moved + (0.0,) * moved
+    def _coupling(
+        self,
+        step: AffineCoupling | AdditiveCoupling,
+        x: Tensor,
+        seen: tuple[int, int],
+        outputs: tuple[tuple[int, int, float], ...],
+        context: dict[str, Any],
+        types: dict[str, Type],
+        path: str,
+    ) -> dict[str, Any]:
+        """What records of couplings share. outputs: fraction, gain and offset of each number that a network gives."""
+        dims = len(step.moves)
+        own = Type(
+            (dims,) if step.shape is None else (step.shape[2], *step.shape[:2]), min(seen[0], 0), max(seen[1], 0)
         )
-        kind = Type((flat.shape[1],), min(bounds[0], 0), max(bounds[1], 0))
-        network = self.network(step.network, ["x"], [kind], [(flat * (1 - step.moves)).float()], target, path)
-        exponents = np.arange(-limit, limit + 1) / (1 << LOG_SCALE_BITS)
-        table = np.round(np.exp(exponents) * (1 << DENOMINATOR_BITS)).astype(np.int64)
+        count = int(step.moves.sum()) if step.shape is None else step.shape[2]
+        fractions, gains, offsets = (tuple(np.repeat(values, count).tolist()) for values in zip(*outputs))
+        given_types, given = self._context(step, context, types, scheduled=False)
+        sample = step.kept(x.reshape(len(x), -1).round().float())
+        network = self.network(
+            step.network,
+            ["x", *step.inputs],
+            [own, *given_types],
+            [sample, *given],
+            Target(fractions, gains, offsets),
+            path,
+            self._scales(step, types),
+        )
         return {
-            "step": "affine",
-            "denominator": DENOMINATOR_BITS,
-            "moves": self._store(f"{path}moves", step.moves.numpy()),
+            "moves": self._store(f"{path}moves", step.moves.cpu().numpy()),
             "network": network,
-            "scales": self._store("scales", table),
+            "shape": [dims] if step.shape is None else list(step.shape),
         }
 
     def _store(self, name: str, values: np.ndarray) -> str:
@@ -488,24 +544,40 @@ def _repeated(value: Any, count: int) -> Any:
     return value.repeat(count // len(value), *[1] * (value.ndim - 1))
 
 
+def _generous(values: Tensor) -> tuple[int, int]:
+    """A range for what calibration saw as ``values``, with as much room again on either side as they span."""
+    low, high = math.floor(float(values.min())), math.ceil(float(values.max()))
+    room = high - low + 64
+    return max(low - room, -FLOAT32_EXACT), min(high + room, FLOAT32_EXACT)
+
+
+def _range(record: dict[str, Any]) -> tuple[int, int]:
+    """The bounds of the items of a law's record."""
+    if "leaf" in record:
+        return 0, int(record["leaf"]["symbols"]) - 1
+    if record["law"] == "marginal":
+        return _range(record["likelihood"])
+    if record["law"] == "switch":
+        return _range(record["laws"][0])
+    if record["law"] == "pushforward":
+        return int(record["low"]), int(record["high"])
+    if record["law"] == "coarse":
+        low, high = _range(record["base"])
+        return low << record["bits"], ((high + 1) << record["bits"]) - 1
+    if record["law"] == "chain":
+        ranges = [_range(part["law"]) for part in record["parts"] if "law" in part]
+        return min(low for low, _ in ranges), max(high for _, high in ranges)
+    raise FreezeError(f"the alphabet of a law {record['law']!r} is not known")
+
+
 def _symbols(record: dict[str, Any]) -> int:
     """The alphabet of the items of a law's record."""
-    if "leaf" in record:
-        return int(record["leaf"]["symbols"])
-    if record["law"] == "marginal":
-        return _symbols(record["likelihood"])
-    if record["law"] == "switch":
-        return _symbols(record["laws"][0])
-    if record["law"] == "pushforward":
-        return int(record["high"]) + 1
-    if record["law"] == "chain":
-        return max(_symbols(part["law"]) for part in record["parts"] if "law" in part)
-    raise FreezeError(f"the alphabet of a law {record['law']!r} is not known")
+    return _range(record)[1] + 1
 
 
 def _latent_type(prior: dict[str, Any], z: Tensor) -> Type:
     shape = tuple(z.shape[1:])
-    return Type(() if shape == (1,) else shape, 0, _symbols(prior) - 1)
+    return Type(() if shape == (1,) else shape, *_range(prior))
 
 
 def leaf_record(leaf: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ interpolated. Its figures carry ``arithmetic: float``.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -41,18 +42,26 @@ from codelength.exact.operations import (
     Upsample,
 )
 from codelength.exact.schedule import DegreeSchedule
-from codelength.exact.steps import OffsetStep
+from codelength.exact.steps import AdditiveStep, AffineStep, OffsetStep, PermuteStep, ScaleStep, Step
 from codelength.freezing.torch_executor import _pad
 from codelength.laws.chain import Chain, Define, Group
+from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch
-from codelength.laws.pushforward import Pushforward
+from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
 from codelength.networks.autoregressive import InverseAutoregressive
 from codelength.networks.conditionals import DegreeConditional, Features, NetworkConditional, RasterConditional
-from codelength.networks.coupling import GridOffset
+from codelength.networks.coupling import (
+    AdditiveCoupling,
+    AffineCoupling,
+    ChannelScale,
+    GridOffset,
+    Permutation,
+    UniformCell,
+)
 
 
 class ThawedNetwork(nn.Module):
@@ -186,7 +195,13 @@ class Thawed(nn.Module):
             base = self._thaw(law.base)
             steps = [self._step(step) for step in law.steps]
             self._modules_of_law.extend(steps)
-            return Pushforward(base, steps, law.shape, law.symbols)
+            return Pushforward(base, steps, law.shape, law.symbols, law.low)
+        if isinstance(law, Coarse):
+            return Coarse(self._thaw(law.law), law.bits, UniformCell())
+        if isinstance(law, Cell):
+            return Cell(law.bits, UniformCell())
+        if isinstance(law, Floor):
+            return law
         raise FreezeError(f"expected laws that exist in floating point, got {type(law).__name__}")
 
     def _part(self, part: Group | Define) -> Group | Define:
@@ -221,11 +236,9 @@ class Thawed(nn.Module):
         return RasterConditional(ordered, leaf, shape, names, schedule.slope, units="bins")
 
     def _step(self, step: Any) -> nn.Module:
-        if isinstance(step, OffsetStep):
-            return GridOffset(step.value)
         if isinstance(step, AutoregressiveStep):
             return ThawedAutoregressive(self._scheduled(step.conditional, step.conditional.leaf, None), step)
-        raise FreezeError(f"expected steps that exist in floating point, got {type(step).__name__}")
+        return thaw_step(step)
 
 
 class ThawedAutoregressive(InverseAutoregressive):
@@ -253,6 +266,48 @@ class _InOrder(nn.Module):
 
     def forward(self, *values: Tensor) -> Tensor:
         return self.network(*[values[place] for place in self.places])
+
+
+class _ScalesAndShifts(nn.Module):
+    """The network of an affine coupling; its first numbers, places in a table of scales, as logarithms of these."""
+
+    def __init__(self, network: nn.Module, table: np.ndarray, denominator: int) -> None:
+        super().__init__()
+        self.network = network
+        logs = np.log(table / (1 << denominator))
+        self.log_scales = nn.Parameter(torch.from_numpy(logs.astype(np.float32)))
+
+    def forward(self, *values: Tensor) -> Tensor:
+        index, shift = self.network(*values).chunk(2, 1)
+        return torch.cat([_interpolate(self.log_scales, index), shift], 1)
+
+
+def thaw_step(step: Step) -> nn.Module:
+    """The step of a flow in floating point. Raises FreezeError for steps that exist on integers only."""
+    if isinstance(step, OffsetStep):
+        return GridOffset(step.value)
+    if isinstance(step, PermuteStep):
+        return Permutation(torch.from_numpy(step.index))
+    if isinstance(step, ScaleStep):
+        scale = ChannelScale(len(step.scales), limit=math.inf)
+        with torch.no_grad():
+            scale.log_scales.copy_(torch.from_numpy(np.log(step.scales / (1 << step.denominator))))
+            scale.shifts.copy_(torch.from_numpy(step.shifts))
+        return scale
+    if not isinstance(step, AffineStep | AdditiveStep):
+        raise FreezeError(f"expected steps that exist in floating point, got {type(step).__name__}")
+    names = tuple(name for name in step.network.inputs if name != "x")
+    moves = torch.zeros(math.prod(step.shape), dtype=torch.int64)
+    moves[torch.from_numpy(step.places)] = 1
+    shape = (step.shape[0], step.shape[1], step.shape[2]) if len(step.shape) == 3 else None
+    network = _InOrder(ThawedNetwork(step.network, step.types, step.tensors, None), step.network.inputs)
+    if isinstance(step, AdditiveStep):
+        low, high = step.before
+        return AdditiveCoupling(moves, network, high - low + 1, low, shape=shape, inputs=names, units="bins")
+    affine = _ScalesAndShifts(network, step.table, step.denominator)
+    coupling = AffineCoupling(moves, affine, shape=shape, inputs=names, units="bins")
+    coupling.limit = math.inf  # the table ends where it ends
+    return coupling
 
 
 def thaw(frozen: FrozenModel) -> Thawed:

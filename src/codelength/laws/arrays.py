@@ -38,6 +38,14 @@ class _Numpy:
     def empty(self, like: Any, rows: int) -> Any:
         return np.empty((rows, *like.shape[1:]), like.dtype)
 
+    def is_integer(self, x: Any) -> bool:
+        return x.dtype.kind in "iub"
+
+    def on_grid(self, x: Any, low: int, high: int | None) -> Any:
+        """The nearest integers within low .. high; where high is None, the nearest integers."""
+        x = np.rint(x).astype(np.int64)
+        return x if high is None else x.clip(low, high)
+
     def joined(self, parts: list[Any], places: list[Any]) -> Any:
         """An array (n, D) whose columns ``places[k]`` are those of ``parts[k]``, in order."""
         flat = np.empty((len(parts[0]), sum(part.shape[1] for part in parts)), np.result_type(*parts))
@@ -73,6 +81,13 @@ class _Torch:
 
     def empty(self, like: Any, rows: int) -> Any:
         return self.torch.empty((rows, *like.shape[1:]), dtype=like.dtype, device=like.device)
+
+    def is_integer(self, x: Any) -> bool:
+        return not x.is_floating_point()
+
+    def on_grid(self, x: Any, low: int, high: int | None) -> Any:
+        x = x.round().long() if x.is_floating_point() else x
+        return x if high is None else x.clamp(low, high)
 
     def joined(self, parts: list[Any], places: list[Any]) -> Any:
         order = self.torch.cat([self.torch.as_tensor(where) for where in places])

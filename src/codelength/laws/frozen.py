@@ -24,10 +24,11 @@ from codelength.exact.operations import OPERATIONS, Tensors, require
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule
 from codelength.exact.storage import decode_tensor, encode_tensor
 from codelength.laws.chain import Chain, Define
+from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Switch
-from codelength.laws.program import FEATURES, LEAF_FEATURES, STEP_FEATURES, Built, build
+from codelength.laws.program import FEATURES, LEAF_FEATURES, STEPS, Built, build
 from codelength.laws.pushforward import Pushforward
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
@@ -49,11 +50,11 @@ KNOWN_FEATURES = frozenset(
     [
         *LEAF_FEATURES.values(),
         *FEATURES.values(),
-        *STEP_FEATURES.values(),
         DegreeSchedule.feature,
         RasterSchedule.feature,
     ]
     + [kind.feature for kind in OPERATIONS.values()]
+    + [kind.feature for kind in STEPS.values()]
 )
 _FREE_PROBE = 6  # rows and columns of the golden items of a model for images of any size
 
@@ -467,6 +468,8 @@ def _coding_bytes(law: Law, shape: tuple[int, ...]) -> int:
     if isinstance(law, Chain):  # features stay for the parts that come later
         kept = sum(part.features.item_bytes() for part in law.parts if isinstance(part, Define))
         return kept + max(_coding_bytes(group.law, shape) for group in law.groups)
+    if isinstance(law, Coarse):
+        return _coding_bytes(law.law, shape) + 16 * math.prod(shape)
     if isinstance(law, Pushforward):
         return max(_coding_bytes(law.base, shape), *(step.item_bytes() for step in law.steps))
     return 0

@@ -23,8 +23,10 @@ from codelength.exact.conditional import FrozenFeatures, IndependentConditional,
 from codelength.exact.network import Network, is_integer, read_object
 from codelength.exact.operations import Tensors, Type, require
 from codelength.exact.schedule import DegreeSchedule, schedule_from_json
-from codelength.exact.steps import AffineStep, CellCodec, OffsetStep
+from codelength.exact.steps import PLAIN_STEPS, Step
+from codelength.exact.uniform import CellCodec
 from codelength.laws.chain import Chain, Define, Group
+from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch
@@ -49,9 +51,11 @@ FEATURES = {
     "pushforward": 37,
     "floor": 38,
     "cell": 39,
+    "coarse": 50,
     "chain": 60,
 }
-STEP_FEATURES = {"autoregressive": 61}
+#: Every kind of step of a flow that this version reads.
+STEPS: dict[str, type[Step]] = {**PLAIN_STEPS, AutoregressiveStep.name: AutoregressiveStep}
 #: Every feature number that this version reads: leaves, operations, laws, schedules.
 LEAF_FEATURES = {"bernoulli": 1, "categorical": 2, "logistic_mixture": 3, "gaussian": 4, "beta_binomial": 5}
 
@@ -197,6 +201,8 @@ def _marginal(record: Any, tensors: Tensors, context: dict[str, Type], depth: in
 
 def _can_choose(law: Law) -> bool:
     """Whether it has a mode."""
+    if isinstance(law, Coarse):
+        return _can_choose(law.law)
     if isinstance(law, Chain):
         return all(_can_choose(group.law) for group in law.groups)
     if isinstance(law, Pushforward):
@@ -261,6 +267,10 @@ def _chain(record: Any, tensors: Tensors, context: dict[str, Type], depth: int) 
 def _has_lengths(law: Law) -> bool:
     if isinstance(law, Chain):
         return all(_has_lengths(group.law) for group in law.groups)
+    if isinstance(law, Coarse):
+        return _has_lengths(law.law)
+    if isinstance(law, Pushforward):
+        return law.kind == "exact" and _has_lengths(law.base)
     if isinstance(law, Switch):
         return all(_has_lengths(part) for part in law.laws)
     if isinstance(law, Marginal):
@@ -299,45 +309,39 @@ def _pushforward(record: Any, tensors: Tensors, context: dict[str, Type], depth:
     low, high = record["low"], record["high"]
     require(is_integer(low) and is_integer(high) and -(1 << 24) <= low <= high <= 1 << 24, "odd bounds of a flow")
     require(isinstance(record["steps"], list) and 1 <= len(record["steps"]) <= 256, "steps are not a short list")
-    features = set(base.features)
-    steps: list[Any] = []
+    features, work = set(base.features), base.work
+    steps: list[Step] = []
     bounds = (low, high)
-    dims = math.prod(base.item.shape)
     for step in record["steps"]:
         require(isinstance(step, dict), "a step is not an object")
-        if step.get("step") == "offset":
-            read_object(step, {"step", "value"}, "an offset step")
-            require(is_integer(step["value"]) and abs(step["value"]) <= 1 << 24, "an offset is out of bounds")
-            steps.append(OffsetStep(step["value"], *bounds))
-        elif step.get("step") == "affine":
-            read_object(step, {"step", "network", "moves", "scales", "denominator"}, "an affine step")
-            names = step["moves"], step["scales"]
-            require(all(isinstance(n, str) for n in names), "an affine step names no tensors")
-            require(is_integer(step["denominator"]), "a denominator is not a number")
-            network = Network.from_json(step["network"])
-            features |= network.features
-            steps.append(AffineStep(network, *names, step["denominator"], dims, *bounds, tensors, context))
-        elif step.get("step") == "autoregressive":
-            read_object(step, {"step", "network", "schedule", "scales", "denominator"}, "an autoregressive step")
-            require(isinstance(step["scales"], str), "an autoregressive step names no tensor")
-            require(is_integer(step["denominator"]), "a denominator is not a number")
-            network, schedule = Network.from_json(step["network"]), schedule_from_json(step["schedule"])
-            features |= network.features | {schedule.feature, STEP_FEATURES["autoregressive"]}
-            own = step["scales"], step["denominator"], base.item.shape
-            steps.append(AutoregressiveStep(network, schedule, *own, *bounds, tensors, {**context, "count": _COUNT}))
-        else:
+        kind = STEPS.get(step.get("step")) if isinstance(step.get("step"), str) else None
+        if kind is None:
             raise UnknownFeature(f"this model needs the step {step.get('step')!r}, which this version does not know")
-        bounds = steps[-1].bounds(*bounds)
+        fields = {key: value for key, value in step.items() if key != "step"}
+        steps.append(kind.read(fields, tensors, context, base.item.shape, bounds))
+        bounds = steps[-1].after
+        features |= steps[-1].features
+        work += steps[-1].work
     if any(isinstance(step, AutoregressiveStep) for step in steps):  # as posteriors they may not clip what they draw
         inside = bounds[0] <= base.item.low and base.item.high <= bounds[1]
         require(inside, "the base of an autoregressive step leaves its range")
-    law = Pushforward(base.law, steps, base.item.shape, high + 1)
-    law.kind = "lower_bound"  # the remainders of scaling are latents
-    moving = [step for step in steps if isinstance(step, AffineStep | AutoregressiveStep)]
-    work = base.work + sum(step.work for step in moving)
-    recursive = base.steps + sum(step.steps for step in moving if isinstance(step, AutoregressiveStep))
+    law = Pushforward(base.law, steps, base.item.shape, high - low + 1, low)
+    latents = base.latents or any(step.spends for step in steps)
+    recursive = base.steps + sum(step.steps for step in steps)
+    return Built(law, Type(base.item.shape, low, high), features, False, latents, work, recursive)
+
+
+def _coarse(record: Any, tensors: Tensors, context: dict[str, Type], depth: int) -> Built:
+    read_object(record, {"base", "bits"}, "a coarse law")
+    base = build(record["base"], tensors, context, depth)
+    bits = record["bits"]
+    require(is_integer(bits) and 0 <= bits <= 20, "the bits of a coarse law are out of bounds")
+    require(not base.free, "a coarse law needs items of one size")
+    low, high = base.item.low << bits, ((base.item.high + 1) << bits) - 1
+    require(max(-low, high) <= 1 << 24, "a coarse law leaves 2^24")
+    law = Coarse(base.law, bits, CellCodec())
     item = Type(base.item.shape, low, high)
-    return Built(law, item, features, False, base.latents or bool(moving), work, recursive)
+    return Built(law, item, base.features, False, base.latents, base.work, base.steps)
 
 
 def _floor(record: Any, tensors: Tensors, context: dict[str, Type], depth: int) -> Built:
@@ -368,6 +372,7 @@ _BUILDERS = {
     "pushforward": _pushforward,
     "floor": _floor,
     "cell": _cell,
+    "coarse": _coarse,
     "chain": _chain,
 }
 

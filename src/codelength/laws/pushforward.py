@@ -11,6 +11,7 @@ from typing import Any
 
 from codelength.coding.symbols import refuse
 from codelength.errors import NotRepresentable
+from codelength.laws.arrays import library_of
 from codelength.laws.contract import Context, Law
 
 
@@ -18,14 +19,23 @@ class Pushforward(Law):
     """log p(x) = log base(y) + log |dy/dx| with y = steps(x).
 
     Each step has, in floating point, ``determinant(x, context) -> (y, log-determinant in nats)`` and ``invert(y,
-    context) -> x``; on integers, ``forward(stack, x, context, start) -> y`` and its mirror image ``inverse``.
+    context) -> x``; on integers, ``forward(stack, x, context, start) -> y`` and its mirror image ``inverse``. It says
+    whether it ``spends``: it scales then, and pushes and pops remainders. Without such steps the law is as exact as its
+    base.
+
+    shape: of an item. Items are integers from ``low`` to ``low + symbols - 1``; symbols is None where the items are
+    what a flow around this one makes of its own, as in multi-scale flows: freezing then takes the range that it sees.
     """
 
-    def __init__(self, base: Law, steps: list[Any], shape: tuple[int, ...], symbols: int) -> None:
+    def __init__(
+        self, base: Law, steps: list[Any], shape: tuple[int, ...], symbols: int | None = None, low: int = 0
+    ) -> None:
         self.base = base
         self.steps = steps
-        self.shape = shape
-        self.symbols = symbols  # items are integers from 0 to symbols - 1
+        self.shape = tuple(shape)
+        self.symbols = symbols
+        self.low = low
+        self.kind = "lower_bound" if any(step.spends for step in steps) else base.kind
         if base.grid() is not None:  # what steps on the grid see of their own numbers
             for step in steps:
                 if hasattr(step, "see_on_grid"):
@@ -36,21 +46,33 @@ class Pushforward(Law):
             if hasattr(part, "see_on_grid"):
                 part.see_on_grid(name, grid)
 
-    def log_prob(self, x: Any, context: Context) -> Any:
-        total = 0.0
+    def normal(self, x: Any, context: Context) -> tuple[Any, Any]:
+        """y = steps(x), the items in the normalising direction, and the log-determinant in nats, (n,) or a number."""
+        total: Any = 0.0
         for step in self.steps:
             x, change = step.determinant(x, context)
             total = total + change
-        return self.base.log_prob(x, context) + total
+        return x, total
+
+    def log_prob(self, x: Any, context: Context) -> Any:
+        y, change = self.normal(x, context)
+        return self.base.log_prob(y, context) + change
+
+    def lengths(self, x: Any, context: Context) -> Any:
+        if self.kind != "exact":
+            raise TypeError("a flow whose steps scale has no exact code length")
+        return self.base.lengths(self.normal(x, context)[0], context)
 
     def sample(self, count: int, context: Context, generator: Any) -> Any:
+        """Draws on the grid of the items, (count, *shape): what steps lead to beside it or beyond it is brought to the
+        nearest point, as it is on integers."""
         y = self.base.sample(count, context, generator)
         for step in reversed(self.steps):
             y = step.invert(y, context)
-        return y
+        return library_of(y).on_grid(y, self.low, None if self.symbols is None else self.low + self.symbols - 1)
 
     def draw(self, count: int, context: Context, generator: Any) -> tuple[Any, Any]:
-        """Items, which steps in floating point do not round to the grid, and their log-densities."""
+        """Items, which steps that scale do not round to the grid in floating point, and their log-densities."""
         x, total = self.base.draw(count, context, generator)
         for step in reversed(self.steps):
             if hasattr(step, "drawn"):
@@ -59,6 +81,8 @@ class Pushforward(Law):
                 x = step.invert(x, context)
                 _, change = step.determinant(x, context)
             total = total + change
+        if not any(step.spends for step in self.steps):
+            x = library_of(x).on_grid(x, self.low, None)
         return x, total
 
     def mode(self, x_context: Context, count: int) -> Any:
@@ -75,7 +99,8 @@ class Pushforward(Law):
                 x = step.forward(stack, x, context, start)
             self.base.push(stack, x, context, start)
         except NotRepresentable as error:
-            raise error.about("item {}, within a flow,") from None
+            within = ", within a flow,"  # flows within flows say it once
+            raise error if within in error.subject else error.about("item {}" + within) from None
 
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
         y = self.base.pop(stack, count, context, start)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from codelength.errors import NotCausal
 from codelength.exact.schedule import RasterSchedule, as_image
 from codelength.laws.chain import Chain
+from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Context, Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch, select
@@ -100,9 +101,9 @@ def _look(law: Law, x: Tensor, context: Context) -> bool:
     if isinstance(law, Chain):
         return all([_look(group.law, values, given) for group, values, given in law.steps(x, context)])
     if isinstance(law, Pushforward):
-        for step in law.steps:
-            x, _ = step.determinant(x, context)
-        return _look(law.base, x, context)
+        return _look(law.base, law.normal(x, context)[0], context)
+    if isinstance(law, Coarse):
+        return _look(law.law, torch.div(x, 1 << law.bits, rounding_mode="floor"), context)
     return False
 
 

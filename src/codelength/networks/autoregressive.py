@@ -39,6 +39,8 @@ class InverseAutoregressive(nn.Module):
     whatever of the context it names. y and z lie on the grid, in bins; m is in standard units.
     """
 
+    spends = True
+
     def __init__(self, conditional: DegreeConditional | RasterConditional) -> None:
         super().__init__()
         self.conditional = conditional
