@@ -83,6 +83,7 @@ class Operation:
     name: ClassVar[str]
     feature: ClassVar[int]
     incremental: ClassVar[bool] = False  # whether a rule for position schedules exists; if not, context only
+    learned: ClassVar[tuple[str, ...]] = ()  # the fields that name tensors of learned numbers
 
     @property
     def operands(self) -> tuple[int, ...]:
@@ -191,6 +192,7 @@ class Linear(Operation):
     name = "linear"
     feature = 16
     incremental = True
+    learned = ("weight", "bias")
 
     x: int
     weight: str
@@ -249,6 +251,7 @@ class Convolution(Operation):
     name = "convolution"
     feature = 17
     incremental = True
+    learned = ("weight", "bias")
 
     x: int
     weight: str
@@ -393,6 +396,7 @@ class Table(Operation):
     name = "table"
     feature = 21
     incremental = True
+    learned = ("table",)
 
     x: int
     table: str
@@ -489,6 +493,7 @@ class Embed(Operation):
     name = "embed"
     feature = 24
     incremental = True
+    learned = ("table",)
 
     x: int
     table: str
@@ -537,7 +542,10 @@ class Spread(Operation):
         return Type((x.shape[0], *like.shape[1:]), x.low, x.high, x.degrees)
 
     def run(self, arithmetic: Any, values: list[Any], tensors: Tensors, out: Type) -> Any:
-        return arithmetic.spread(values[self.x], out.shape)
+        # Where only the context is evaluated ``like`` may be absent, and the size is the one that was proved.
+        like = values[self.like]
+        size = tuple(like.shape[2:]) if like.ndim == 4 else out.shape[1:]
+        return arithmetic.spread(values[self.x], (out.shape[0], *size))
 
 
 @dataclass(frozen=True)
@@ -715,6 +723,7 @@ class Constant(Operation):
     name = "constant"
     feature = 31
     incremental = True
+    learned = ("values",)
 
     x: int  # any value: it gives the number of items
     values: str

@@ -8,6 +8,7 @@ interpolated. Its figures carry ``arithmetic: float``.
 from __future__ import annotations
 
 import math
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,30 +21,10 @@ from codelength.errors import FreezeError
 from codelength.exact.autoregressive import AutoregressiveStep
 from codelength.exact.conditional import SequentialConditional
 from codelength.exact.network import Network
-from codelength.exact.operations import (
-    Add,
-    Concat,
-    Constant,
-    Convolution,
-    DepthToSpace,
-    Embed,
-    Linear,
-    Offset,
-    Operation,
-    Permute,
-    Product,
-    Relu,
-    Requantise,
-    Reshape,
-    Slice,
-    Spread,
-    Table,
-    Type,
-    Upsample,
-)
+from codelength.exact.operations import Type
 from codelength.exact.schedule import DegreeSchedule
 from codelength.exact.steps import AdditiveStep, AffineStep, OffsetStep, PermuteStep, ScaleStep, Step
-from codelength.freezing.torch_executor import _pad
+from codelength.freezing.float_executor import FLOAT, interpolate
 from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
@@ -71,92 +52,34 @@ class ThawedNetwork(nn.Module):
     def __init__(self, network: Network, types: list[Type], tensors: dict[str, np.ndarray], leaf: Leaf | None) -> None:
         super().__init__()
         self.program = network
-        self.types = types
-        self.weights = nn.ParameterDict()
-        self.constants: dict[str, Tensor] = {}
-        inputs = len(network.inputs)
-        for k, operation in enumerate(network.operations):
-            if isinstance(operation, Linear | Convolution):
-                weight = types[inputs + k].weight
-                assert weight is not None
-                self.weights[f"{k}"] = nn.Parameter(torch.from_numpy(weight.astype(np.float32)))
-                self.weights[f"{k}b"] = nn.Parameter(torch.from_numpy(tensors[operation.bias].astype(np.float32)))
-            elif isinstance(operation, Embed | Table | Constant):
-                name = operation.values if isinstance(operation, Constant) else operation.table
-                self.weights[f"{k}"] = nn.Parameter(torch.from_numpy(tensors[name].astype(np.float32)))
-            elif isinstance(operation, Requantise):
-                shift = torch.from_numpy(np.exp2(-tensors[operation.shift].astype(np.float64)).astype(np.float32))
-                self.register_buffer(f"scale{k}", shift)
+        self.numbers = nn.ParameterDict()
+        self.fields: list[dict[str, str]] = []  # for each operation, the names of its tensors by field
+        self.types = types[len(network.inputs) :]
+        for k, (operation, out) in enumerate(zip(network.operations, self.types)):
+            names = {field.name: getattr(operation, field.name) for field in fields(operation)}  # type: ignore[arg-type]
+            mine = {field: name for field, name in names.items() if isinstance(name, str)}
+            # Equal tensors are stored once, so a bias may bear the name of degrees: what is learned goes last.
+            self.fields.append(dict(sorted(mine.items(), key=lambda item: item[0] in operation.learned)))
+            for field, name in self.fields[k].items():
+                integers = out.weight if field == "weight" and out.weight is not None else tensors[name]
+                floats = torch.from_numpy(integers.astype(np.float32))
+                self.numbers[f"{k}_{field}"] = nn.Parameter(floats, requires_grad=field in operation.learned)
         outputs = types[network.output].shape[0]
         fractions = np.zeros(1) if leaf is None else np.array(leaf.fraction_bits, np.float64)
         units = np.exp2(-np.tile(fractions, outputs // len(fractions)))
         self.register_buffer("units", torch.from_numpy(units.astype(np.float32)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        values: list[Any] = list(inputs)
-        for k, operation in enumerate(self.program.operations):
-            values.append(self._operation(k, operation, values))
-        out = values[self.program.output]
+        values: list[Any] = [FLOAT.enter(x) for x in inputs]
+        for k, (operation, out) in enumerate(zip(self.program.operations, self.types)):
+            mine = {field: self.numbers[f"{k}_{field}"] for field in self.fields[k]}
+            tensors: Any = {name: mine[field] for field, name in self.fields[k].items()}
+            # The weights of a layer are those that its mask leaves open.
+            out = replace(out, weight=mine.get("weight"))
+            values.append(operation.run(FLOAT, values, tensors, out))
+        result = values[self.program.output]
         units: Tensor = self.units  # type: ignore[assignment]
-        return out * units.reshape(-1, *[1] * (out.ndim - 2))
-
-    def _operation(self, k: int, operation: Operation, values: list[Any]) -> Tensor:
-        if isinstance(operation, Linear):
-            return nn.functional.linear(values[operation.x].float(), self.weights[f"{k}"], self.weights[f"{k}b"])
-        if isinstance(operation, Convolution):
-            x = values[operation.x].float()
-            padded = _pad(x, self.weights[f"{k}"].shape[2:], operation.offset, operation.stride)
-            rows, columns = (-(-s // operation.stride) for s in x.shape[2:])
-            y = nn.functional.conv2d(padded, self.weights[f"{k}"], self.weights[f"{k}b"], operation.stride)
-            return y[:, :, :rows, :columns]
-        if isinstance(operation, Requantise):
-            x = values[operation.x]
-            scale = getattr(self, f"scale{k}").reshape(-1, *[1] * (x.ndim - 2))
-            return (x * scale).clamp(operation.low, operation.high)
-        if isinstance(operation, Table):
-            return _interpolate(self.weights[f"{k}"], values[operation.x] - operation.low)
-        if isinstance(operation, Embed):
-            return self.weights[f"{k}"][values[operation.x].long().reshape(-1)]
-        if isinstance(operation, Constant):
-            return self.weights[f"{k}"].expand(len(values[operation.x]), -1)
-        if isinstance(operation, Add):
-            return values[operation.a] * 2.0**operation.shift_a + values[operation.b] * 2.0**operation.shift_b
-        if isinstance(operation, Product):
-            return values[operation.a] * values[operation.b]
-        if isinstance(operation, Offset):
-            return values[operation.x] + operation.value
-        if isinstance(operation, Concat):
-            return torch.cat([values[x] for x in operation.xs], 1)
-        if isinstance(operation, Slice):
-            return values[operation.x][:, operation.start : operation.stop]
-        if isinstance(operation, Reshape):
-            return values[operation.x].reshape(-1, *operation.shape)
-        if isinstance(operation, Permute):
-            return values[operation.x].permute(0, *[axis + 1 for axis in operation.axes])
-        if isinstance(operation, Spread):
-            like = values[operation.like]
-            x = values[operation.x]
-            return x[:, :, None, None].expand(len(x), x.shape[1], *like.shape[2:])
-        if isinstance(operation, DepthToSpace):
-            return nn.functional.pixel_shuffle(values[operation.x], operation.factor)
-        if isinstance(operation, Upsample):
-            x, f = values[operation.x], operation.factor
-            if not operation.zeros:
-                return x.repeat_interleave(f, 2).repeat_interleave(f, 3)
-            y = x.new_zeros(*x.shape[:2], x.shape[2] * f, x.shape[3] * f)
-            y[:, :, ::f, ::f] = x
-            return y
-        assert isinstance(operation, Relu), operation
-        return torch.relu(values[operation.x])
-
-
-def _interpolate(table: Tensor, position: Tensor) -> Tensor:
-    """Between the entries of a table: exact at integers, with a gradient in between."""
-    position = position.clamp(0, len(table) - 1)
-    below = position.detach().floor().clamp(max=max(len(table) - 2, 0)).long()
-    above = (below + 1).clamp(max=len(table) - 1)
-    part = position - below
-    return table[below] * (1 - part) + table[above] * part
+        return result * units.reshape(-1, *[1] * (result.ndim - 2))
 
 
 class Thawed(nn.Module):
@@ -252,7 +175,7 @@ class ThawedAutoregressive(InverseAutoregressive):
         self.register_buffer("gates", torch.from_numpy(gates.astype(np.float32)))
 
     def read(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        return _interpolate(self.gates, params[..., 0]).log(), params[..., 1]
+        return interpolate(self.gates, params[..., 0]).log(), params[..., 1]
 
 
 class _InOrder(nn.Module):
@@ -279,7 +202,7 @@ class _ScalesAndShifts(nn.Module):
 
     def forward(self, *values: Tensor) -> Tensor:
         index, shift = self.network(*values).chunk(2, 1)
-        return torch.cat([_interpolate(self.log_scales, index), shift], 1)
+        return torch.cat([interpolate(self.log_scales, index), shift], 1)
 
 
 def thaw_step(step: Step) -> nn.Module:

@@ -71,7 +71,7 @@ class TorchArithmetic(NumpyArithmetic):
     ) -> Any:
         w = self.prepare(weight)
         rows, columns = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
-        padded = _pad(x.float(), weight.shape[2:], offset, stride)
+        padded = pad(x.float(), weight.shape[2:], offset, stride)
         if self.device.type == "cpu":  # where direct convolutions are fastest with channels last
             padded = padded.contiguous(memory_format=torch.channels_last)
         y = torch.from_numpy(bias.astype(np.float64 if parts else np.float32)).to(self.device)[:, None, None]
@@ -142,7 +142,7 @@ class TorchArithmetic(NumpyArithmetic):
         return self.prepare(values).expand(count, -1)
 
 
-def _pad(x: Tensor, size: Sequence[int], offset: Sequence[int], stride: int) -> Tensor:
+def pad(x: Tensor, size: Sequence[int], offset: Sequence[int], stride: int) -> Tensor:
     """As ``exact.arithmetic.pad_for``, on torch."""
     pads: list[int] = []
     for length, taps, start in reversed(list(zip(x.shape[2:], size, offset))):
