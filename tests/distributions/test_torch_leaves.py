@@ -139,4 +139,4 @@ def test_beta_binomial_draws_where_shapes_are_tiny():
     """All mass at the ends, in the ratio of the shapes."""
     drawn = BetaBinomial(256).sample(torch.tensor([-14.0, -15.0]).expand(4000, -1), torch.Generator().manual_seed(0))
     share = (drawn == 255).float().mean()
-    assert share == pytest.approx(2 / 3, abs=4 * (2 / 9 / 4000) ** 0.5 + 0.002)
+    assert share == pytest.approx(2 / 3, abs=6 * (2 / 9 / 4000) ** 0.5 + 0.002)

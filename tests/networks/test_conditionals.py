@@ -54,8 +54,8 @@ def test_latents_are_standard_normal_whatever_the_grid(bits: int, reach: int) ->
     for name in ("x|z", "z|y", "y|z"):
         ((z,),) = spies[name].given
         n = z.numel()
-        assert abs(float(z.mean())) < 4 / n**0.5 + 2.0**-bits * 16, name
-        assert abs(float(z.square().mean()) - 1) < 4 * (2 / n) ** 0.5 + 0.02, name  # bins, and the tails of short grids
+        assert abs(float(z.mean())) < 6 / n**0.5 + 2.0**-bits * 16, name
+        assert abs(float(z.square().mean()) - 1) < 6 * (2 / n) ** 0.5 + 0.02, name  # bins, and the tails of short grids
     ((x,),) = spies["z|x"].given
     assert x.equal(items.float())  # data are given as they are
 
