@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from image_files import HEIGHT, WIDTH, by_hand, chunk, packed, png_by_hand, pnms, saved, values
+from image_files import HEIGHT, WIDTH, by_hand, chunk, packed, png_by_hand, pnms, saved, tiff, values
 from PIL import Image
 
 import codelength as cl
@@ -44,12 +44,18 @@ def test_tile_tags_of_a_file_in_strips_are_not_dropped(number: int, tmp_path: Pa
     assert not file.mode and "parts of either" in file.reason
 
 
-def test_rows_of_a_strip_that_libtiff_refuses_keep_a_file_in_tiles(tmp_path: Path) -> None:
+def test_rows_of_a_strip_that_libtiff_refuses_keep_the_file(tmp_path: Path) -> None:
     array = values("u1", height=32, width=32)
     tiled = by_hand_in_tiles(array.tobytes())
     assert seen(tmp_path / "good.tif", tiled).mode == "L"
     assert seen(tmp_path / "rows.tif", by_hand_in_tiles(array.tobytes(), rows=(3, 1, 32))).mode == "L"
     assert not seen(tmp_path / "odd.tif", by_hand_in_tiles(array.tobytes(), rows=(7, 3, 32))).mode
+    big = tiff(array, compression="deflate", bigtiff=True, metadata=None)
+    assert seen(tmp_path / "big.tif", big).mode == "L"
+    entry = struct.pack("<HHQ", 278, 4, 1)
+    at = big.index(entry)
+    more = big[:at] + struct.pack("<HHQQ", 278, 16, 1, 2**40) + big[at + 20 :]
+    assert "1099511627776 rows" in seen(tmp_path / "more.tif", more).reason
 
 
 def by_hand_in_tiles(pixels: bytes, rows: tuple[int, int, int] | None = None) -> bytes:

@@ -249,6 +249,10 @@ def _layout(structure: Structure) -> _Layout:
     # Without compression the tag means nothing; readers differ in whether they obey it.
     if predictor not in (1, 2) or (predictor == 2 and (bits == 1 or compression in (NONE, PACKBITS))):
         raise Unsuitable(f"its predictor is {predictor}")
+    # In tiles this says nothing, but it is dropped, and must be what readers take it for.
+    rows = value(tags, ROWS, height)
+    if rows >= 2**32:
+        raise Unsuitable(f"its strips are stated to have {rows} rows")
     tiled = TILE_WIDTH in tags
     if set(tags) & (_STRIPS | _TILES) != (_TILES if tiled else _STRIPS):
         raise Unsuitable("it has tiles and strips, or parts of either")
@@ -256,9 +260,8 @@ def _layout(structure: Structure) -> _Layout:
         size, places = (value(tags, TILE_HEIGHT), value(tags, TILE_WIDTH)), (TILE_OFFSETS, TILE_BYTES)
         if not all(0 < side <= 2**16 for side in size):
             raise Unsuitable(f"its tiles have the size {size}")
-        value(tags, ROWS, height)  # says nothing here, but is dropped, and must be what readers take it for
     else:
-        size, places = (min(value(tags, ROWS, height), height), width), (STRIP_OFFSETS, STRIP_BYTES)
+        size, places = (min(rows, height), width), (STRIP_OFFSETS, STRIP_BYTES)
     offsets, counts = (values(tags, number) for number in places)
     expected = math.ceil(height / max(size[0], 1)) * math.ceil(width / size[1])
     if not size[0] or not len(offsets) == len(counts) == expected:
