@@ -67,6 +67,15 @@ def agrees(model: FrozenModel, shape: tuple[int, ...], count: int = 3) -> None:
     assert np.array_equal(stack.state, other.state)
     model.law.push(stack, items, {"shape": shape})
     assert np.array_equal(stack.state, before.state)
+    made = conditional.recur(count, {"shape": shape}, recursion)
+    assert np.array_equal(made, conditional.recur_naively(count, {"shape": shape}, recursion))
+    medians = conditional.mode(count, {"shape": shape})
+    assert np.array_equal(conditional.parallel(medians, {"shape": shape}).mode(), medians)
+
+
+def recursion(params: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """Some function of parameters and positions."""
+    return (params.astype(np.int64).sum(2) + 7 * where) % 3
 
 
 UP = ((1, 3), (-1, -1))

@@ -303,10 +303,27 @@ class SequentialConditional(FrozenConditional):
     def recur(
         self, count: int, context: dict[str, Any], step: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> np.ndarray:
-        """Items (count, *shape) made along the schedule: at each step ``step(params (n, e, p), where (n, e))`` gives
-        the e elements at the row-major positions ``where`` from the parameters that the network gives them."""
+        """Items (count, *shape) int32 made along the schedule: at each step ``step(params (n, e, p), where (n, e))``
+        gives the e elements at the row-major positions ``where`` from the parameters that the network gives them.
+
+        Under a raster schedule each unit of the network is evaluated once, under degrees in a pass for every step.
+        """
+        if isinstance(self.schedule, DegreeSchedule) or executors.current() is executors.REFERENCE:
+            return self.recur_naively(count, context, step)
         shape = self.concrete(context)
-        x = np.zeros((count, math.prod(shape)), np.int64)
+        plan = self._plan(shape)
+
+        def act(params: np.ndarray, where: np.ndarray) -> np.ndarray:
+            return step(params, np.broadcast_to(where, (count, len(where))))
+
+        return plan.walk(count, self._given(context, count), act).reshape(count, *shape)
+
+    def recur_naively(
+        self, count: int, context: dict[str, Any], step: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """The slow, obvious way: a whole parallel pass for every step. Judges ``recur``; needs no engine."""
+        shape = self.concrete(context)
+        x = np.zeros((count, math.prod(shape)), np.int32)
         done = 0
         for size in self._steps(shape):
             elements = self.parallel(x.reshape(count, *shape), context)
@@ -323,7 +340,7 @@ class SequentialConditional(FrozenConditional):
         def step(params: np.ndarray, where: np.ndarray) -> np.ndarray:
             return Elements(self.leaf, params, params.shape[1:2]).mode()
 
-        return self.recur(count, context, step).astype(np.int32)
+        return self.recur(count, context, step)
 
     def parallel(self, x: np.ndarray, context: dict[str, Any]) -> Elements:
         """All conditionals of the items in one pass."""
@@ -352,24 +369,11 @@ class SequentialConditional(FrozenConditional):
         is then drawn given them; what comes before is not.
         """
         shape = self.concrete(context)
-        types = self.types_for(shape)
         if executors.current() is executors.REFERENCE:
             return self.advance_naively(stack, count, context, known)
-        plan = self._plans.get(shape)
-        if plan is None:
-            kind: Any = DensePlan if isinstance(self.schedule, DegreeSchedule) else RasterPlan
-            plan = kind(self.network, types, self.tensors, self.leaf, self.schedule, shape)
-            if len(self._plans) >= 8:
-                self._plans.clear()
-            self._plans[shape] = plan
-        given = {
-            name: np.zeros((count, 1), np.int32) if name == "count" else context[name]
-            for name in self.network.inputs
-            if name != "x"
-        }
         if known is not None and isinstance(self.schedule, DegreeSchedule):
             known = arrange(known, self._order(context, shape))
-        flat = plan.advance(stack, count, given, known)
+        flat = self._plan(shape).advance(stack, count, self._given(context, count), known)
         if isinstance(self.schedule, DegreeSchedule):
             flat = restore(flat, self._order(context, shape))
         return flat.reshape(count, *shape)
@@ -377,24 +381,35 @@ class SequentialConditional(FrozenConditional):
     def advance_naively(
         self, stack: Stack, count: int, context: dict[str, Any], known: np.ndarray | None = None
     ) -> np.ndarray:
-        """The slow, obvious way: a whole parallel pass for every step. Judges ``advance``; needs no engine."""
-        shape = self.concrete(context)
-        steps = self._steps(shape)
-        x = np.zeros((count, math.prod(shape)), np.int32)
-        done = 0
-        for size in steps:
-            elements = self.parallel(x.reshape(count, *shape), context)
-            order = elements.order
-            assert order is not None
-            here = slice(done, done + size)
-            drawn = pop_elements(self.leaf, elements.params[:, here], stack)
-            where = np.broadcast_to(order, x.shape)[:, here]
-            if known is not None:
-                fixed = np.take_along_axis(known, where, axis=1)
-                drawn = np.where(fixed < 0, drawn, fixed)
-            np.put_along_axis(x, where, drawn, axis=1)
-            done += size
-        return x.reshape(count, *shape)
+        """The slow, obvious way, as ``recur_naively`` goes. Judges ``advance``."""
+
+        def pop(params: np.ndarray, where: np.ndarray) -> np.ndarray:
+            drawn = pop_elements(self.leaf, params, stack)
+            if known is None:
+                return drawn
+            fixed = np.take_along_axis(known, where, axis=1)
+            return np.where(fixed < 0, drawn, fixed)
+
+        return self.recur_naively(count, context, pop)
+
+    def _plan(self, shape: tuple[int, ...]) -> Any:
+        """The engine for items of this shape."""
+        plan = self._plans.get(shape)
+        if plan is None:
+            kind: Any = DensePlan if isinstance(self.schedule, DegreeSchedule) else RasterPlan
+            plan = kind(self.network, self.types_for(shape), self.tensors, self.leaf, self.schedule, shape)
+            if len(self._plans) >= 8:
+                self._plans.clear()
+            self._plans[shape] = plan
+        return plan
+
+    def _given(self, context: dict[str, Any], count: int) -> dict[str, Any]:
+        """What the network sees beside the item."""
+        return {
+            name: np.zeros((count, 1), np.int32) if name == "count" else context[name]
+            for name in self.network.inputs
+            if name != "x"
+        }
 
     def _steps(self, shape: tuple[int, ...]) -> list[int]:
         """How many elements each step codes."""

@@ -7,6 +7,7 @@ several channels, the channels of a pixel follow one another by degree.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,7 +123,24 @@ class RasterPlan:
 
         known, of that shape: symbols to set instead of those popped, -1 where there is none.
         """
-        fixed = None if known is None else known.reshape(count, self.height * self.width, self.channels)
+
+        def pop(params: np.ndarray, where: np.ndarray) -> np.ndarray:
+            drawn = pop_elements(self.leaf, params, stack)
+            if known is None:
+                return drawn
+            fixed = known[:, where]
+            return np.where(fixed < 0, drawn, fixed)
+
+        return self.walk(count, given, pop)
+
+    def walk(
+        self,
+        count: int,
+        given: dict[str, np.ndarray],
+        act: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """Items (count, height * width * channels) int32, row-major, made along the schedule: at each step ``act(params
+        (count, e, p), where (e,))`` gives the elements (count, e) at the row-major positions ``where``."""
         context = self.network.context_values(given, self.types, self.tensors, count)
         whole = {v: np.ascontiguousarray(np.moveaxis(context[v], 1, 3)) for v in self.read}
         del context
@@ -145,9 +163,7 @@ class RasterPlan:
                 if channel == self.channels:
                     break
                 params = here[output][:, channel * p : (channel + 1) * p].reshape(count, len(front), p)
-                drawn = pop_elements(self.leaf, params, stack)
-                if fixed is not None:
-                    drawn = np.where(fixed[:, front, channel] < 0, drawn, fixed[:, front, channel])
+                drawn = act(params, front * self.channels + channel)
                 flat[:, front, channel] = drawn
                 if x_value is not None:
                     if x_value in here:
