@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 import codelength
-from codelength.archive.extract import Report
+from codelength.archive.extract import extract
 from codelength.archive.figures import Figures
 from codelength.archive.layout import MAGIC as ARCHIVE_MAGIC
 from codelength.archive.opened import CACHE_BYTES, ArchiveItems
 from codelength.archive.read_cost import ReadCost, parse_block
 from codelength.archive.reader import MEMORY as READER_MEMORY
 from codelength.archive.reader import Archive
+from codelength.archive.verify import verify as verify_archive
 from codelength.archive.writer import write_archive
 from codelength.data import DataSet, datasets, load_data
 from codelength.data.arrays import from_array
@@ -231,8 +232,9 @@ def decompress(
     with open_archive(archive, model, max_memory=max_memory) as opened:
         if dest is None:
             return opened.read(range, names=names, damaged=[] if keep_going else None, max_output=max_output)
-        report: Report = opened.extract(
-            Path(dest),
+        return extract(
+            opened,
+            dest,
             range,
             names,
             force=force,
@@ -240,7 +242,6 @@ def decompress(
             max_output=max_output,
             images=ImageFiles(),
         )
-        return report
 
 
 def _item_range(range: object) -> tuple[int, int] | None:
@@ -322,7 +323,7 @@ def verify(
     check_names(model, data)
     source = None if data is None else open_source(_in_memory(data), layout=layout).source
     with open_archive(archive, model, max_memory=max_memory) as opened:
-        return {**opened.verify(source).to_json(), **about("verify"), "sound": True, "damaged": []}
+        return {**verify_archive(opened, source).to_json(), **about("verify"), "sound": True, "damaged": []}
 
 
 def open_archive(

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from make_sources import File, RawImages, mixed_files, mixed_source
 
+from codelength.archive.extract import extract
 from codelength.archive.layout import MODEL
 from codelength.archive.reader import Archive
 from codelength.archive.sources import ArraySource, FolderSource, Source
+from codelength.archive.verify import verify
 from codelength.archive.writer import _Writer, write_archive
 from codelength.errors import DataError, UsageError, WrongModel
 from codelength.laws.space import Space
@@ -58,7 +60,7 @@ def test_an_array_and_all_its_ranges(tmp_path, count):
             (count // 3, 2 * count // 3),
         ]:
             assert same(archive.read((start, stop)), data[start:stop])
-        assert archive.inspect() == figures == archive.verify(ArraySource(data))
+        assert archive.inspect() == figures == verify(archive, ArraySource(data))
         with pytest.raises(UsageError, match="range"):
             archive.read((0, count + 1))
 
@@ -72,7 +74,7 @@ def test_type_byte_order_and_memory_order_return(tmp_path, dtype, order):
     write(tmp_path / "a", ArraySource(data))
     with open_(tmp_path / "a") as archive:
         back = archive.read()
-        archive.extract(tmp_path / "out.npy")
+        extract(archive, tmp_path / "out.npy")
     assert same(back, data) and back.flags.f_contiguous == data.flags.f_contiguous
     buffer = io.BytesIO()
     np.save(buffer, data)
@@ -86,8 +88,8 @@ def test_arrays_without_elements_or_axes(tmp_path, shape):
     assert figures.to_json()["overhead"] is None and figures.to_json()["bits_per_dim"] is None
     with open_(tmp_path / "a") as archive:
         assert same(archive.read(), data)
-        archive.extract(tmp_path / "out.npy")
-        archive.verify(ArraySource(data))
+        extract(archive, tmp_path / "out.npy")
+        verify(archive, ArraySource(data))
     assert same(np.load(tmp_path / "out.npy"), data)
 
 
@@ -169,10 +171,10 @@ def test_the_members_of_an_npz(tmp_path):
     figures = write(tmp_path / "a", ArraySource(arrays, name="set.npz"), block_items=5)
     assert figures.items == 17 and figures.fallback_items == 0
     with open_(tmp_path / "a") as archive:
-        report = archive.extract(tmp_path / "out")
-        archive.extract(tmp_path / "items.npy")
-        archive.extract(tmp_path / "part.npz", (3, 14))
-        archive.verify(ArraySource(arrays))
+        report = extract(archive, tmp_path / "out")
+        extract(archive, tmp_path / "items.npy")
+        extract(archive, tmp_path / "part.npz", (3, 14))
+        verify(archive, ArraySource(arrays))
         assert same(archive.read((10, 14)), np.concatenate([arrays["train"], arrays["test"]])[10:14])
     assert report.paths == [tmp_path / "out" / "set.npz"] and report.items == 17 and report.files == 4
     with np.load(tmp_path / "out" / "set.npz") as back:
@@ -186,8 +188,8 @@ def test_an_idx_file(tmp_path):
     data = digits(6).astype(">i2")
     write(tmp_path / "a", ArraySource(data, kind="idx", name="t10k-images"))
     with open_(tmp_path / "a") as archive:
-        archive.extract(tmp_path / "out")
-        archive.extract(tmp_path / "x.npy")
+        extract(archive, tmp_path / "out")
+        extract(archive, tmp_path / "x.npy")
     header = bytes([0, 0, 0x0B, 3]) + np.array([6, 4, 5], ">u4").tobytes()
     assert (tmp_path / "out" / "t10k-images").read_bytes() == header + data.tobytes()
     assert same(np.load(tmp_path / "x.npy"), data)
@@ -209,12 +211,12 @@ def test_a_folder_of_all_sorts(tmp_path):
         for start, stop in [(0, 5), (4, 17), (22, 23)]:
             for item, other in zip(archive.read((start, stop)), everything[start:stop], strict=True):
                 assert (item == other) if isinstance(item, bytes) else same(item, other)
-        archive.verify(mixed_source())
+        verify(archive, mixed_source())
         with pytest.raises(DataError, match=r"differ|shape"):
-            archive.verify(mixed_source(1))
-        report = archive.extract(tmp_path / "out", images=RawImages())
-        some = archive.extract(tmp_path / "some", (3, 9), images=RawImages())
-        named = archive.extract(tmp_path / "named", names=["a/0*", "*.txt"], images=RawImages())
+            verify(archive, mixed_source(1))
+        report = extract(archive, tmp_path / "out", images=RawImages())
+        some = extract(archive, tmp_path / "some", (3, 9), images=RawImages())
+        named = extract(archive, tmp_path / "named", names=["a/0*", "*.txt"], images=RawImages())
     assert report.items == len(images) and report.files == 2 and not report.renamed and not report.damaged
     assert some.items == 6 and some.files == 0
     assert {path.name for path in named.paths} == {"01.png", "03.png", "05.png", "09.png", "readme.txt"}
@@ -229,7 +231,7 @@ def test_images_of_one_size_make_an_array(tmp_path):
     files = [file for file in mixed_files() if file.mode == "L" and file.shape == (4, 4)]
     write(tmp_path / "a", FolderSource(files), UniformModel(Space((None, None), 16)))
     with open_(tmp_path / "a") as archive:
-        archive.extract(tmp_path / "x.npy", (1, len(files)))
+        extract(archive, tmp_path / "x.npy", (1, len(files)))
     assert same(np.load(tmp_path / "x.npy"), np.stack([file.pixels for file in files[1:]]))
 
 
@@ -239,7 +241,7 @@ def test_an_empty_folder_and_one_file_without_a_model(tmp_path):
     for name, count in {"a": 0, "b": 1}.items():
         with open_(tmp_path / name) as archive:
             assert archive.items == count == len(archive.read())
-            archive.verify()
+            verify(archive)
 
 
 def test_the_same_input_gives_the_same_bytes_and_options_do_not_leak(tmp_path):
@@ -356,7 +358,7 @@ def test_true_that_hides_behind_another_byte_is_kept(tmp_path):
     write(tmp_path / "a", ArraySource(data), UniformModel(Space((4, 5), 2), group=7))
     with open_(tmp_path / "a") as archive:
         assert same(archive.read(), data)
-        archive.verify()
+        verify(archive)
 
 
 def unrepresentable() -> dict[str, np.ndarray | FolderSource]:
@@ -396,11 +398,11 @@ def test_a_model_that_codes_nothing_is_not_in_the_file_and_not_asked_for(tmp_pat
         with Archive.open(path, asked, model_loader=asked, features=()) as archive:
             assert not archive.needs_model
             archive.check_file()
-            archive.verify(source)
+            verify(archive, source)
             if isinstance(data, np.ndarray):
                 assert same(archive.read(), data)
             else:
-                archive.extract(tmp_path / f"{path.name}-out", images=RawImages())
+                extract(archive, tmp_path / f"{path.name}-out", images=RawImages())
                 assert (tmp_path / f"{path.name}-out" / "notes.txt").read_bytes() == b"words " * 90
 
 

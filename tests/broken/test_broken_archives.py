@@ -17,9 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_sources import RawImages, mixed_source
 
+from codelength.archive.extract import extract
 from codelength.archive.layout import MAGIC
 from codelength.archive.reader import Archive
 from codelength.archive.sources import ArraySource
+from codelength.archive.verify import verify
 from codelength.archive.wire import uint
 from codelength.archive.writer import write_archive
 from codelength.errors import (
@@ -61,14 +63,14 @@ def decode(path, **options):
         return archive.read()
 
 
-def verify(path):
+def verify_file(path):
     with Archive.open(path, model_loader=loader, features={1, 7}) as archive:
-        archive.verify()
+        verify(archive)
 
 
 def refused(path, error, match="."):
     with pytest.raises(error, match=match) as info:
-        verify(path)
+        verify_file(path)
     sentence = str(info.value)
     assert "\n" not in sentence and len(sentence) < 400
 
@@ -272,10 +274,10 @@ def test_more_output_than_allowed_is_refused(good, good_folder, tmp_path):
         with pytest.raises(TooLarge, match="220 bytes"):
             archive.read(max_output=219)
         with pytest.raises(TooLarge, match="220 bytes"):
-            archive.extract(tmp_path / "x.npy", max_output=219)
+            extract(archive, tmp_path / "x.npy", max_output=219)
         assert archive.read(max_output=220).size == 220
     with Archive.open(good_folder, model_loader=loader) as archive, pytest.raises(TooLarge):
-        archive.extract(tmp_path / "out", max_output=1000, images=RawImages())
+        extract(archive, tmp_path / "out", max_output=1000, images=RawImages())
     assert not list(tmp_path.iterdir())
 
 
@@ -332,9 +334,9 @@ def test_keep_going_loses_only_the_damaged_block(good, tmp_path):
     with Archive.open(path, model_loader=loader) as archive:
         found = []
         back = archive.read(damaged=found)
-        report = archive.extract(tmp_path / "out.npy", keep_going=True)
+        report = extract(archive, tmp_path / "out.npy", keep_going=True)
         with pytest.raises(CorruptBlock):
-            archive.extract(tmp_path / "none.npy")
+            extract(archive, tmp_path / "none.npy")
     [damage] = found
     lost = list(damage.entries)
     assert damage.block == 1 and lost and not back[lost].any()
@@ -355,7 +357,7 @@ def test_keep_going_through_a_folder(good_folder, tmp_path):
         other.write(path)
         with Archive.open(path, model_loader=loader) as archive:
             out = tmp_path / str(block.number)
-            report = archive.extract(out, keep_going=True, images=RawImages())
+            report = extract(archive, out, keep_going=True, images=RawImages())
             lost = {entry for damage in report.damaged for entry in damage.entries}
             assert lost and all(f"block {block.number} " in damage.reason for damage in report.damaged)
             present = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
@@ -370,7 +372,7 @@ def keep_going(path, out, megabytes=80):
     tracemalloc.start()
     try:
         with Archive.open(path, model_loader=loader) as archive:
-            return archive.extract(out, keep_going=True, images=RawImages())
+            return extract(archive, out, keep_going=True, images=RawImages())
     except CodelengthError as error:
         assert not out.exists() or not list(out.iterdir())
         return error

@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from make_sources import File, RawImages, mixed_files, mixed_source
 
 from codelength.archive import names as naming
+from codelength.archive.extract import extract
 from codelength.archive.reader import Archive
 from codelength.archive.sources import ArraySource, FolderSource
+from codelength.archive.verify import verify
 from codelength.archive.writer import write_archive
 from codelength.data.images import look, scan
 from codelength.errors import ArchiveError, CodelengthError, CorruptBlock, DataError, UnsafeName, UsageError
@@ -42,7 +44,7 @@ def forged(tmp_path, *names):
 
 def unpack(path, dest, **options):
     with Archive.open(path, model_loader=loader) as archive:
-        return archive.extract(dest, images=RawImages(), **options)
+        return extract(archive, dest, images=RawImages(), **options)
 
 
 REFUSED = [
@@ -66,7 +68,7 @@ def test_names_that_are_refused_stop_no_others(tmp_path, name):
     assert report.items == 1 and [d.entries for d in report.damaged] == [(1,)]
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.parent != out} == before
     with Archive.open(path, model_loader=loader) as archive, pytest.raises(UnsafeName) as info:
-        archive.verify()
+        verify(archive)
     assert [d.entries for d in info.value.damaged] == [(1,)]
 
 

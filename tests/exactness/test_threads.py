@@ -17,10 +17,10 @@ import torch
 
 import codelength as cl
 from codelength.cli import main
+from codelength.device import use_device
 from codelength.exact import arithmetic as executors
 from codelength.freezing.torch_executor import TorchArithmetic, exact_products
 from codelength.laws.frozen import FrozenModel
-from codelength.machine import use_device
 from golden.golden_models import MODELS, integers
 
 #: One a thread; the first four threads share one model, and the last three have latents.

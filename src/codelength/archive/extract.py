@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import math
 import os
@@ -11,28 +10,28 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from codelength.archive import names as naming
-from codelength.archive.damage import Damage, how_many, lost, merge, show_ranges
 from codelength.archive.directory import Block
+from codelength.archive.job import NAME_ERRORS, ImageWriter, Job, Report, check_free, make_folder
 from codelength.archive.kept import KeptBlocks
 from codelength.archive.layout import NPY_MAGIC, ArrayInfo
-from codelength.archive.reader import OUTPUT_BYTES, OUTPUT_RATIO, Archive, Selection
+from codelength.archive.picture import extract_picture, is_picture
+from codelength.archive.reader import OUTPUT_BYTES, OUTPUT_RATIO, Archive
+from codelength.archive.selection import Selection
 from codelength.errors import (
     ArchiveError,
-    CodelengthError,
     CorruptBlock,
     DataError,
     TooLarge,
     UnsafeName,
     UsageError,
 )
-from codelength.files import atomic_file, exists_already, kind_of, refusal
+from codelength.files import atomic_file, refusal
 
 # Types of IDX files by dtype.
 _IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
@@ -40,73 +39,28 @@ _IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, "
 IN_MEMORY = 2**22
 # Of decoded blocks that other members of an ``.npz`` may lie in.
 KEPT_BYTES = 2**26
-# What a file system says to a name that it does not take.
-_NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 # What is wrong with one item, and with no other.
 _OF_ONE_ITEM = (CorruptBlock, DataError, TooLarge)
 
 
-class ImageWriter(Protocol):
-    """Makes image files of pixels; the data layer has one."""
-
-    def written_name(self, name: str, mode: str) -> str:
-        """The name to write to: the same if its format holds the mode without loss, else with an extension
-        added.
-        """
-        ...
-
-    def encode(self, values: np.ndarray, mode: str, metadata: bytes, name: str) -> bytes:
-        """The bytes of the image file."""
-        ...
-
-
-@dataclass
-class Report:
-    """What ``extract`` did.
-
-    items, files: numbers of items and of kept files written.  paths: of the files made.
-    renamed: names that were escaped or got an extension, with what became of them.
-    damaged: what could not be given back, by blocks and names; such items are zeros in arrays and missing from folders.
-    notes: what else should be known of the files, in sentences.
-    """
-
-    items: int = 0
-    files: int = 0
-    paths: list[Path] = field(default_factory=list)
-    renamed: list[tuple[str, str]] = field(default_factory=list)
-    damaged: list[Damage] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def to_json(self, names: Sequence[str] = ()) -> dict[str, Any]:
-        """names: of all entries of a folder; empty for arrays."""
-        return {
-            "items": self.items,
-            "files": self.files,
-            "renamed": [list(pair) for pair in self.renamed],
-            "damaged": [damage.to_json(names) for damage in self.damaged],
-            "notes": self.notes,
-        }
-
-
 def extract(
     archive: Archive,
-    dest: Path,
-    selection: Selection,
+    dest: str | os.PathLike[str],
+    range: tuple[int, int] | None = None,
+    names: Sequence[str] | None = None,
     *,
     force: bool = False,
     keep_going: bool = False,
     max_output: int | None = None,
     images: ImageWriter | None = None,
 ) -> Report:
-    """Write the selected entries to ``dest``: an array if it ends in ``.npy`` or ``.npz``, one image if it ends like
-    an image file and is no folder yet, else a folder.
+    """Write the entries asked for (as ``Archive.select`` finds them) to ``dest``: an array if it ends in ``.npy`` or
+    ``.npz``, one image if it ends like an image file and is no folder yet, else a folder.
 
-    In a folder, what was an array, an ``.npz`` or an IDX file comes back under its name, and images under
-    theirs.
+    In a folder, what was an array, an ``.npz`` or an IDX file comes back under its name, and images under theirs.
     force: replace files that exist.
     keep_going: leave out what cannot be decoded (zeros in arrays) and report it, instead of raising.
-    max_output: bytes that may be written; without it the free space, and ``OUTPUT_RATIO`` times the
-    archive or
+    max_output: bytes that may be written; without it the free space, and ``OUTPUT_RATIO`` times the archive or
         ``OUTPUT_BYTES``, whichever is more.
     images: makes image files; needed for archives of folders unless the destination is an array.
 
@@ -116,17 +70,16 @@ def extract(
 
     Raises TooLarge, UsageError (a file exists), CorruptBlock, UnsafeName, ArchiveError (disk full).
     """
-    from codelength.archive.picture import extract_picture, is_picture
-
-    job = _Job(archive, selection, force, keep_going, Report())
+    dest, selection = Path(dest), archive.select(range, names)
+    job = Job(archive, selection, force, keep_going, Report())
     _check_size(archive, dest, selection, max_output)
     suffix = dest.suffix.lower()
     try:
         if suffix in (".npy", ".npz"):
-            _check_free(dest, force)
+            check_free(dest, force)
             _ArrayJob(job).write(dest, suffix)
         elif is_picture(dest):
-            _check_free(dest, force)
+            check_free(dest, force)
             extract_picture(job, dest, _needed(images))
         elif archive.header.kind == "folder":
             _extract_folder(job, dest, _needed(images))
@@ -143,47 +96,6 @@ def _needed(images: ImageWriter | None) -> ImageWriter:
     return images
 
 
-@dataclass
-class _Job:
-    """What is to be extracted, and what became of it."""
-
-    archive: Archive
-    selection: Selection
-    force: bool
-    keep_going: bool
-    report: Report
-    unnamed: list[Damage] = field(default_factory=list)  # left out for their names
-
-    @property
-    def damaged(self) -> list[Damage] | None:
-        return self.report.damaged if self.keep_going else None
-
-    def lose(self, number: int, error: CodelengthError) -> None:
-        """An entry cannot be decoded: note it, or raise."""
-        if not self.keep_going:
-            raise error
-        block = error.block if isinstance(error, CorruptBlock) else -1
-        self.report.damaged.append(Damage(block, ((number, number + 1),), str(error)))
-
-    def leave_out(self, start: int, stop: int, reason: str) -> None:
-        """Entries cannot be written under their name."""
-        self.unnamed.append(Damage(-1, ((start, stop),) if start < stop else (), reason))
-
-    def finish(self) -> Report:
-        unnamed = merge(self.unnamed)
-        self.report.damaged = merge([*self.report.damaged, *unnamed])
-        if unnamed and not self.keep_going:
-            gone = lost(unnamed)
-            numbers = f" ({show_ranges(gone)})" if gone else ""
-            error = UnsafeName(
-                f"{how_many(gone):,} entries{numbers} were left out, since they cannot be written under their names: "
-                f"{unnamed[0].reason}; all else is written"
-            )
-            error.damaged = unnamed
-            raise error
-        return self.report
-
-
 def _check_size(archive: Archive, dest: Path, selection: Selection, max_output: int | None) -> None:
     size = archive.output_bytes(selection)
     limit = max_output
@@ -191,8 +103,7 @@ def _check_size(archive: Archive, dest: Path, selection: Selection, max_output: 
         limit = max(OUTPUT_BYTES, OUTPUT_RATIO * archive.inspect().archive_bytes)
     if size > limit:
         raise TooLarge(
-            f"decoding would write {size} bytes, more than the limit of {limit}; take a range, or raise "
-            f"the limit "
+            f"decoding would write {size} bytes, more than the limit of {limit}; take a range, or raise the limit "
             f"with --max-output if you trust this archive"
         )
     here = dest.absolute()
@@ -203,36 +114,16 @@ def _check_size(archive: Archive, dest: Path, selection: Selection, max_output: 
         raise TooLarge(f"decoding would write {size} bytes where {free} are free at {here}; make room or take a range")
 
 
-def _check_free(path: Path, force: bool) -> None:
-    try:
-        is_folder, exists = path.is_dir() and not path.is_symlink(), os.path.lexists(path)
-    except OSError as error:
-        if error.errno in _NAME_ERRORS:
-            return  # nothing can be there, and writing will say why
-        raise
-    if is_folder:
-        raise UsageError(f"expected a file name, got the folder {path}; name a file in it")
-    if exists and not force:
-        raise exists_already(path)
-
-
-def _make_folder(dest: Path) -> None:
-    if dest.exists() and not dest.is_dir():
-        kind = kind_of(dest.stat().st_mode) or "a file"
-        raise UsageError(f"expected a folder at {dest}, got {kind}; choose another name, or one that ends in .npy")
-    dest.mkdir(parents=True, exist_ok=True)
-
-
 # ---- folders -----------------------------------------------------------------------------------------------
 
 
-def _extract_folder(job: _Job, dest: Path, images: ImageWriter) -> None:
+def _extract_folder(job: Job, dest: Path, images: ImageWriter) -> None:
     archive, selection, report = job.archive, job.selection, job.report
     existed = dest.exists()
-    _make_folder(dest)
+    make_folder(dest)
     try:
         names = archive.names
-        numbers = range(selection.start, selection.stop) if selection.chosen is None else selection.chosen.tolist()
+        numbers = selection.numbers
         modes = _modes(archive, selection)
         wanted = {n: images.written_name(names[n], modes[n]) if n in modes else names[n] for n in numbers}
         rules = naming.rules_of(dest)
@@ -245,7 +136,7 @@ def _extract_folder(job: _Job, dest: Path, images: ImageWriter) -> None:
             placed[number] = path
             if path != names[number]:
                 report.renamed.append((names[number], path))
-            _check_free(dest / naming.on_disk(path), job.force)
+            check_free(dest / naming.on_disk(path), job.force)
     except BaseException:
         if not existed:
             with contextlib.suppress(OSError):
@@ -255,7 +146,7 @@ def _extract_folder(job: _Job, dest: Path, images: ImageWriter) -> None:
     def write(number: int, pieces: Iterator[bytes]) -> None:
         try:
             target = naming.make_parents(dest, placed[number])
-            _check_free(target, job.force)
+            check_free(target, job.force)
             with atomic_file(target, replace=job.force) as (file, _):
                 for piece in pieces:
                     file.write(piece)
@@ -263,7 +154,7 @@ def _extract_folder(job: _Job, dest: Path, images: ImageWriter) -> None:
             job.leave_out(number, number + 1, str(error))
             return
         except OSError as error:
-            if error.errno not in _NAME_ERRORS:
+            if error.errno not in NAME_ERRORS:
                 raise
             why = error.strerror or str(error)
             job.leave_out(number, number + 1, f"the system refused {naming.show(placed[number])} ({why})")
@@ -318,7 +209,7 @@ def _modes(archive: Archive, selection: Selection) -> dict[int, str]:
 # ---- arrays ------------------------------------------------------------------------------------------------
 
 
-def _extract_array(job: _Job, dest: Path) -> None:
+def _extract_array(job: Job, dest: Path) -> None:
     """Into a folder, under the name and in the form that the data came as."""
     header = job.archive.header
     kind = header.kind
@@ -328,7 +219,7 @@ def _extract_array(job: _Job, dest: Path) -> None:
     def with_form(name: str) -> str:
         return name if form == "idx" or name.lower().endswith(form) else name + form
 
-    _make_folder(dest)
+    make_folder(dest)
     rules = naming.rules_of(dest)
     given = header.name or usual
     [name] = naming.place([given], rules, [with_form(given)])
@@ -336,16 +227,16 @@ def _extract_array(job: _Job, dest: Path) -> None:
         name = usual
     if name != given:
         job.report.renamed.append((given, name))
-    _check_free(dest / naming.on_disk(name), job.force)
+    check_free(dest / naming.on_disk(name), job.force)
     target = naming.make_parents(dest, name)
-    _check_free(target, job.force)
+    check_free(target, job.force)
     _ArrayJob(job).write(target, form)
 
 
 class _ArrayJob:
     """Writes items as one array file, a block at a time."""
 
-    def __init__(self, job: _Job) -> None:
+    def __init__(self, job: Job) -> None:
         self.job = job
         self.archive = job.archive
         self.selection = job.selection

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from codelength.archive import names as naming
+from codelength.archive.job import ImageWriter, Job
 from codelength.archive.layout import MODEL, Stream
 from codelength.errors import CorruptBlock, UsageError
 from codelength.files import atomic_file
-
-if TYPE_CHECKING:
-    from codelength.archive.extract import ImageWriter, _Job
 
 # Extensions of image files; those of one format have one value. JPEG files are only ever kept as they are.
 _FORMATS = {
@@ -32,7 +29,7 @@ def _format(name: str) -> str:
     return _FORMATS.get(Path(name).suffix.lower(), "")
 
 
-def extract_picture(job: _Job, dest: Path, images: ImageWriter) -> None:
+def extract_picture(job: Job, dest: Path, images: ImageWriter) -> None:
     """Write the one entry that is selected to an image file of the format of ``dest``.
 
     An item of a folder has its own mode. An item of an array is grey, or RGB or RGBA where it has an axis of three or
@@ -72,7 +69,7 @@ def extract_picture(job: _Job, dest: Path, images: ImageWriter) -> None:
         job.report.paths.append(dest)
 
 
-def _the_entry(job: _Job, dest: Path) -> int:
+def _the_entry(job: Job, dest: Path) -> int:
     """The number of the only entry selected."""
     selection, items = job.selection, job.archive.items
     if selection.count == 1:
@@ -90,7 +87,7 @@ def _the_entry(job: _Job, dest: Path) -> int:
     )
 
 
-def _copy(job: _Job, number: int, what: str, dest: Path) -> None:
+def _copy(job: Job, number: int, what: str, dest: Path) -> None:
     archive = job.archive
     name = archive.names[number] if archive.names else ""
     if not name or _format(name) != _format(dest.name):

@@ -3,72 +3,58 @@
 from __future__ import annotations
 
 import bisect
-import fnmatch
 import hashlib
 import io
 import lzma
 import math
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
 from codelength.archive import codecs
-from codelength.archive import names as naming
-from codelength.archive.damage import Damage, Ranges, how_many, lost, ranges_of, show_ranges, union
+from codelength.archive.damage import Damage, Ranges, ranges_of, union
 from codelength.archive.directory import Block, Directory
 from codelength.archive.figures import Figures
 from codelength.archive.fitting import to_items
+from codelength.archive.frame import read_at, read_frame
 from codelength.archive.layout import (
     END,
     FILE_DIGEST_BYTES,
     FILES,
     ITEMS,
-    MAGIC,
-    MAX_HEADER,
     METADATA,
     MODEL,
-    MODEL_DIGEST_BYTES,
-    TRAILER_BYTES,
     VERSION,
     Header,
     model_block_memory,
     plain_block_memory,
 )
 from codelength.archive.model import Model, ModelLoader, ModelResolver, known_features, load_model
-from codelength.archive.wire import CHECK_BYTES, Cursor, check_of
+from codelength.archive.selection import Selection, select
+from codelength.archive.wire import check_of
 from codelength.errors import (
     ArchiveError,
     CorruptBlock,
     CorruptHeader,
     DataError,
-    NewerVersion,
-    NotAnArchive,
     ProgramError,
     StackExhausted,
     TooLarge,
-    Truncated,
     UnknownFeature,
-    UnsafeName,
     UsageError,
     WrongModel,
 )
 from codelength.files import open_regular
-from codelength.progress import shown, task
-
-if TYPE_CHECKING:
-    from codelength.archive.extract import ImageWriter, Report
-    from codelength.archive.sources import Source
+from codelength.progress import task
 
 MEMORY = 2**30
 
-# Without a limit of one's own, output is refused beyond this ratio to the archive, or beyond this many
-# bytes if
-# that is more: a kilobyte can rightly hold a billion certain pixels, but rarely does.
+# Without a limit of one's own, output is refused beyond this ratio to the archive, or beyond this many bytes if that is
+# more: a kilobyte can rightly hold a billion certain pixels, but rarely does.
 OUTPUT_RATIO = 1000
 OUTPUT_BYTES = 2**30
 
@@ -81,31 +67,6 @@ class Items:
     mode: str
     entries: np.ndarray
     values: np.ndarray
-
-
-@dataclass
-class Selection:
-    """Entries that are asked for: all in ``start <= entry < stop``, or the sorted numbers in ``chosen`` of
-    them.
-    """
-
-    start: int
-    stop: int
-    chosen: np.ndarray | None = None
-
-    def positions(self, entries: np.ndarray) -> np.ndarray:
-        """Which of the ascending ``entries`` are asked for."""
-        keep = (entries >= self.start) & (entries < self.stop)
-        if self.chosen is not None:
-            keep &= np.isin(entries, self.chosen, assume_unique=True)
-        return np.flatnonzero(keep)
-
-    def __contains__(self, entry: int) -> bool:
-        return bool(len(self.positions(np.array([entry]))))
-
-    @property
-    def count(self) -> int:
-        return self.stop - self.start if self.chosen is None else len(self.chosen)
 
 
 @dataclass
@@ -145,7 +106,19 @@ class Archive:
         path = Path(path)
         file = open_regular(path, "an archive")
         try:
-            archive = _open(path, file, model_resolver, model_loader, math.inf if max_memory is None else max_memory)
+            limit = math.inf if max_memory is None else max_memory
+            frame = read_frame(path, file, limit)
+            archive = Archive(
+                path,
+                frame.header,
+                frame.directory,
+                file,
+                frame.size,
+                frame.model_start,
+                model_resolver,
+                model_loader,
+                limit,
+            )
             if features is None and model_loader is load_model:
                 features = known_features()
             unknown = [] if features is None else [n for n in archive.header.features if n not in features]
@@ -315,30 +288,8 @@ class Archive:
         return error
 
     def select(self, range: tuple[int, int] | None = None, names: Sequence[str] | None = None) -> Selection:
-        """The entries asked for: items ``range[0] <= number < range[1]``, or names matching a pattern, or
-        both; all without either.
-
-        Kept files are entries beyond the items: a range never includes them. Patterns are those of
-        ``fnmatch``, for the
-        whole relative name, in which ``*`` matches ``/`` too. Raises UsageError.
-        """
-        start, stop = 0, self.directory.entries
-        if range is not None:
-            start, stop = range
-            if not 0 <= start <= stop <= self.items:
-                raise UsageError(f"expected a range within 0:{self.items}, got {start}:{stop}")
-        if not names:
-            return Selection(start, stop)
-        if self.directory.names is None:
-            raise UsageError("names select files of a folder, but this archive holds arrays; use a range")
-        chosen = [
-            number
-            for number, name in enumerate(self.names)
-            if start <= number < stop and any(fnmatch.fnmatchcase(name, pattern) for pattern in names)
-        ]
-        if not chosen:
-            raise UsageError(f"no name in this archive matches {' or '.join(names)}; inspect --list shows the names")
-        return Selection(start, stop, np.array(chosen, np.int64))
+        """The entries asked for, as ``codelength.archive.selection.select`` finds them."""
+        return select(self.directory, self.names, range, names)
 
     def iter_blocks(
         self,
@@ -376,7 +327,7 @@ class Archive:
             except CorruptBlock as error:
                 if damaged is None:
                     raise
-                damaged.append(Damage(block.number, self._lost_with(block, selection), str(error)))
+                damaged.append(Damage(block.number, self.lost_with(block, selection), str(error)))
                 continue
             if len(positions) != block.count:
                 values = values[positions]
@@ -399,7 +350,7 @@ class Archive:
             return None
         return numbers[positions], positions + (low - block.first)
 
-    def _lost_with(self, block: Block, selection: Selection | None = None) -> Ranges:
+    def lost_with(self, block: Block, selection: Selection | None = None) -> Ranges:
         """The entries, of those asked for, that need a block; nothing of the size of their number is built."""
         stream = self.directory.streams[block.stream]
         first, last = block.first, block.first + block.count
@@ -424,16 +375,6 @@ class Archive:
             for start, stop in ranges
             for number in chosen[np.searchsorted(chosen, start) : np.searchsorted(chosen, stop)].tolist()
         )
-
-    def refused_names(self) -> list[Damage]:
-        """Entries whose names are never written, since they would lead out of their folder, say."""
-        found: list[Damage] = []
-        for number, name in enumerate(self.names):
-            try:
-                naming.safe_name(name, windows=False)
-            except UnsafeName as error:
-                found.append(Damage(-1, ((number, number + 1),), str(error)))
-        return found
 
     def file_size(self, entry: int) -> int | None:
         """Bytes of an entry that is kept as a whole file; None for others."""
@@ -563,7 +504,7 @@ class Archive:
         return result
 
     def _read_list(self, selection: Selection, damaged: list[Damage] | None) -> list[np.ndarray | bytes]:
-        numbers = range(selection.start, selection.stop) if selection.chosen is None else selection.chosen.tolist()
+        numbers = selection.numbers
         found: dict[int, np.ndarray | bytes] = {}
         for items in self.iter_blocks(selection, damaged=damaged):
             found.update(zip(items.entries.tolist(), items.values))
@@ -598,173 +539,9 @@ class Archive:
                 "the checksum of this archive does not agree with its bytes; get a fresh copy of the file"
             )
 
-    def verify(self, source: Source | None = None) -> Figures:
-        """Decode everything, compare all checksums, and compare the data with ``source`` if one is given.
-
-        Raises CorruptBlock, or UnsafeName if only names are wrong, whose ``damaged`` names every block and entry that
-        cannot be given back; ArchiveError; DataError (the data differ).
-        """
-        from codelength.archive.verify import compare
-
-        damaged: list[Damage] = []
-        for block in shown(self.directory.blocks, "verifying", "blocks"):
-            try:
-                self.decode_block(block)
-            except CorruptBlock as error:
-                damaged.append(Damage(block.number, self._lost_with(block), str(error)))
-        blocks = len(damaged)
-        damaged += self.refused_names()
-        if damaged:
-            raise self._damaged(damaged, blocks)
-        self.check_file()
-        if source is not None:
-            compare(self, source)
-        return self.inspect()
-
-    def _damaged(self, damaged: list[Damage], blocks: int) -> ArchiveError:
-        error: ArchiveError
-        if blocks:
-            gone = lost(damaged)
-            others = f", {len(damaged) - blocks:,} names are not safe to write" if len(damaged) > blocks else ""
-            error = CorruptBlock(
-                f"{blocks:,} of {len(self.directory.blocks):,} blocks are corrupt{others}, and {how_many(gone):,} of "
-                f"{self.directory.entries:,} entries are lost: {show_ranges(gone)}; "
-                f"the first is that {damaged[0].reason}"
-            )
-            error.block = damaged[0].block if len(damaged) == 1 else -1
-        else:
-            error = UnsafeName(
-                f"{len(damaged):,} of {self.directory.entries:,} names are not safe to write: {damaged[0].reason}; "
-                f"decompress leaves them out"
-            )
-        error.damaged = damaged
-        return error
-
-    def extract(
-        self,
-        dest: str | Path,
-        range: tuple[int, int] | None = None,
-        names: Sequence[str] | None = None,
-        *,
-        force: bool = False,
-        keep_going: bool = False,
-        max_output: int | None = None,
-        images: ImageWriter | None = None,
-    ) -> Report:
-        """Write items to files; see ``codelength.archive.extract.extract``."""
-        from codelength.archive.extract import extract
-
-        return extract(
-            self,
-            Path(dest),
-            self.select(range, names),
-            force=force,
-            keep_going=keep_going,
-            max_output=max_output,
-            images=images,
-        )
-
     def file_digest(self) -> bytes:
         """The checksum of the whole file that its trailer states."""
         return self._bytes(self._size - len(END) - FILE_DIGEST_BYTES, FILE_DIGEST_BYTES)
 
     def _bytes(self, start: int, count: int) -> bytes:
-        return _read(self._file, start, count)
-
-
-def _read(file: BinaryIO, start: int, count: int) -> bytes:
-    if hasattr(os, "pread"):
-        # The position of an open file is shared by threads, and by processes that were forked.
-        data = b""
-        while len(data) < count:
-            piece = os.pread(file.fileno(), count - len(data), start + len(data))
-            if not piece:
-                break
-            data = data + piece if data else piece
-    else:
-        file.seek(start)
-        data = file.read(count)
-    if len(data) != count:
-        raise Truncated(f"this archive ends after {start + len(data)} bytes where more are needed; get a fresh copy")
-    return data
-
-
-def _open(
-    path: Path, file: BinaryIO, resolver: ModelResolver | None, loader: ModelLoader, max_memory: float
-) -> Archive:
-    size = os.fstat(file.fileno()).st_size
-    magic = _read(file, 0, min(len(MAGIC), size))
-    if magic != MAGIC or size == len(MAGIC):
-        if MAGIC.startswith(magic):  # as far as it goes
-            raise Truncated(f"{path} has only {size} bytes, the beginning of an archive; get a fresh copy of the file")
-        if magic.startswith(MAGIC[:5]):
-            raise NotAnArchive(
-                f"{path} was an archive that a transfer in text mode has damaged; get a fresh copy in binary mode"
-            )
-        raise NotAnArchive(f"expected a codelength archive, but {path} does not begin like one")
-    # Version and length of the header take at most nine bytes each.
-    front = _Front(file, size)
-    version = front.cursor.uint()
-    if version > VERSION:
-        raise NewerVersion(
-            f"{path} is of version {version} and this program reads up to version {VERSION}; upgrade codelength"
-        )
-    if version < VERSION:
-        raise CorruptHeader(f"{path} states the version {version}, which never existed; get a fresh copy of the file")
-    if size < len(MAGIC) + TRAILER_BYTES or _read(file, size - len(END), len(END)) != END:
-        raise Truncated(
-            f"{path} does not end as an archive does: it is truncated, or something was added; get a fresh copy"
-        )
-    length = front.cursor.uint()
-    start = len(MAGIC) + front.cursor.position
-    if length > MAX_HEADER or start + length + MODEL_DIGEST_BYTES + CHECK_BYTES + TRAILER_BYTES > size:
-        raise CorruptHeader(
-            f"{path} states a header of {length} bytes, more than it can have; get a fresh copy of the file"
-        )
-    header_bytes = _read(file, start, length)
-    model_start = start + length + MODEL_DIGEST_BYTES
-    header = Header.parse(header_bytes, _read(file, start + length, MODEL_DIGEST_BYTES))
-    blocks_start = model_start + header.model_bytes + CHECK_BYTES
-    if blocks_start + TRAILER_BYTES > size:
-        raise CorruptHeader(
-            f"{path} states a model of {header.model_bytes} bytes, more than it can have; get a fresh copy"
-        )
-    digest = hashlib.blake2b(digest_size=CHECK_BYTES)
-    for position in range(0, blocks_start - CHECK_BYTES, 2**20):
-        digest.update(_read(file, position, min(2**20, blocks_start - CHECK_BYTES - position)))
-    if digest.digest() != _read(file, blocks_start - CHECK_BYTES, CHECK_BYTES):
-        raise CorruptHeader(f"the header or the model in {path} is corrupt; get a fresh copy of the file")
-    if header.memory > max_memory:
-        raise TooLarge(
-            f"decoding {path} needs {header.memory} bytes of memory, more than the limit of "
-            f"{int(max_memory)}; "
-            f"raise the limit with max_memory if you trust it"
-        )
-    directory = _open_directory(path, file, size, header, blocks_start, max_memory)
-    return Archive(path, header, directory, file, size, model_start, resolver, loader, max_memory)
-
-
-class _Front:
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self.cursor = Cursor(_read(file, len(MAGIC), min(18, size - len(MAGIC))), "header")
-
-
-def _open_directory(
-    path: Path, file: BinaryIO, size: int, header: Header, blocks_start: int, max_memory: float
-) -> Directory:
-    trailer = _read(file, size - TRAILER_BYTES, TRAILER_BYTES)
-    length = int.from_bytes(trailer[:8], "little")
-    start = size - TRAILER_BYTES - length
-    if start < blocks_start:
-        raise CorruptHeader(f"{path} states a directory of {length} bytes, more than it can have; get a fresh copy")
-    data = _read(file, start, length)
-    if check_of(data, trailer[:8]) != trailer[8 : 8 + CHECK_BYTES]:
-        raise CorruptHeader(f"the directory of {path} is corrupt; get a fresh copy of the file")
-    limit = int(min(max_memory, 2**40))
-    directory = Directory.parse(data, header, blocks_start, limit)
-    end = blocks_start + sum(block.length for block in directory.blocks)
-    if end != start:
-        raise CorruptHeader(
-            f"the blocks of {path} do not fill the space between its parts; get a fresh copy of the file"
-        )
-    return directory
+        return read_at(self._file, start, count)

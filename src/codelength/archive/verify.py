@@ -1,19 +1,72 @@
-"""Comparing an archive with the data that it should hold."""
+"""Whether an archive is sound, and whether it holds the data that it should."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from codelength.archive.sources import encode_name
-from codelength.errors import DataError
+from codelength.archive.damage import Damage, how_many, lost, show_ranges
+from codelength.archive.figures import Figures
+from codelength.archive.names import safe_name
+from codelength.archive.reader import Archive, Items
+from codelength.archive.sources import ItemClass, Source, encode_name
+from codelength.errors import ArchiveError, CorruptBlock, DataError, UnsafeName
+from codelength.progress import shown
 
-if TYPE_CHECKING:
-    from codelength.archive.reader import Archive, Items
-    from codelength.archive.sources import ItemClass, Source
+
+def verify(archive: Archive, source: Source | None = None) -> Figures:
+    """Decode everything, compare all checksums, and compare the data with ``source`` if one is given.
+
+    Raises CorruptBlock, or UnsafeName if only names are wrong, whose ``damaged`` names every block and entry that
+    cannot be given back; ArchiveError; DataError (the data differ).
+    """
+    damaged: list[Damage] = []
+    for block in shown(archive.directory.blocks, "verifying", "blocks"):
+        try:
+            archive.decode_block(block)
+        except CorruptBlock as error:
+            damaged.append(Damage(block.number, archive.lost_with(block), str(error)))
+    blocks = len(damaged)
+    damaged += _refused_names(archive.names)
+    if damaged:
+        raise _damaged(archive, damaged, blocks)
+    archive.check_file()
+    if source is not None:
+        compare(archive, source)
+    return archive.inspect()
+
+
+def _refused_names(names: Sequence[str]) -> list[Damage]:
+    """Entries whose names are never written, since they would lead out of their folder, say."""
+    found: list[Damage] = []
+    for number, name in enumerate(names):
+        try:
+            safe_name(name, windows=False)
+        except UnsafeName as error:
+            found.append(Damage(-1, ((number, number + 1),), str(error)))
+    return found
+
+
+def _damaged(archive: Archive, damaged: list[Damage], blocks: int) -> ArchiveError:
+    error: ArchiveError
+    if blocks:
+        gone = lost(damaged)
+        others = f", {len(damaged) - blocks:,} names are not safe to write" if len(damaged) > blocks else ""
+        error = CorruptBlock(
+            f"{blocks:,} of {len(archive.directory.blocks):,} blocks are corrupt{others}, and {how_many(gone):,} of "
+            f"{archive.directory.entries:,} entries are lost: {show_ranges(gone)}; "
+            f"the first is that {damaged[0].reason}"
+        )
+        error.block = damaged[0].block if len(damaged) == 1 else -1
+    else:
+        error = UnsafeName(
+            f"{len(damaged):,} of {archive.directory.entries:,} names are not safe to write: {damaged[0].reason}; "
+            f"decompress leaves them out"
+        )
+    error.damaged = damaged
+    return error
 
 
 def compare(archive: Archive, source: Source) -> None:

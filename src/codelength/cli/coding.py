@@ -10,8 +10,8 @@ import typer
 
 from codelength.cli import options, pipes
 from codelength.cli.output import say, warn, write_json
+from codelength.device import use_device
 from codelength.files import exists_already
-from codelength.machine import use_device
 from codelength.report.text import show_archive, show_compression, show_read_cost, table
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def decompress(
         raise exists_already(dest)
     from codelength import api
     from codelength.archive import damage
+    from codelength.archive.extract import extract
     from codelength.archive.names import show
     from codelength.errors import CorruptBlock
     from codelength.resolve import ImageFiles
@@ -145,7 +146,8 @@ def decompress(
     with api.open_archive(pipes.received(archive, PIPED), model, max_memory=memory) as opened:
         wanted = options.item_range(range_, opened.items)
         use_device(device)
-        report = opened.extract(
+        report = extract(
+            opened,
             _piped_form(opened, output.path, wanted, name) if output.is_pipe else dest,
             wanted,
             name,

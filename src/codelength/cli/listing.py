@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codelength.cli import options
 from codelength.cli.output import say
-from codelength.machine import use_device
+from codelength.device import use_device
 from codelength.report.text import table
 from codelength.sizes import show_size
 

@@ -13,9 +13,10 @@ import typer
 
 from codelength.cli import options, pipes
 from codelength.cli.output import say, warn, write_json
-from codelength.cli.run import INTERRUPTED
+from codelength.cli.status import INTERRUPTED
+from codelength.device import use_device
 from codelength.errors import CodelengthError, UsageError
-from codelength.machine import check_memory_limit, limit_memory, use_device
+from codelength.machine import check_memory_limit, limit_memory
 from codelength.progress import task
 from codelength.report.text import show_comparison, show_estimate
 from codelength.sizes import show_size

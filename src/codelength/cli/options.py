@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codelength.cli.ticker import watcher
+from codelength.device import use_device
 from codelength.errors import UsageError
 from codelength.files import check_destination
-from codelength.machine import tell_notices, use_device, use_threads
+from codelength.machine import tell_notices, use_threads
 from codelength.progress import watch
 from codelength.sizes import parse_size
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from codelength.cli import run
+from codelength.cli.invocation import command_line
 from codelength.cli.streams import printable
 
 
@@ -26,7 +26,7 @@ def write_json(path: Path | None, figures: dict[str, Any]) -> None:
     """The figures with this process's command line, to a file that appears whole, or to stdout for ``-``."""
     if path is None:
         return
-    figures = {**figures, "command": run.command_line}
+    figures = {**figures, "command": command_line.get()}
     text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
     if str(path) == "-":
         sys.stdout.write(text)

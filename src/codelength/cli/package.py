@@ -1,6 +1,6 @@
 """Make the frozen model of a finished run a packaged model of the next release.
 
-    python -m codelength.weights RUN NAME DATA
+    python -m codelength.cli.package RUN NAME DATA
 
 Copies ``RUN/model.clm`` to ``NAME.clm``, and writes beside it, as ``NAME.json``, what ``codelength evaluate NAME --data
 DATA`` says. A packaged model never changes once it has been released: archives name it by its hash.
@@ -14,7 +14,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from codelength.cli import main as codelength
+from codelength.cli.run import main as codelength
 from codelength.errors import UsageError
 from codelength.files import write_atomically
 from codelength.resolve import load_model
@@ -39,7 +39,9 @@ def add(run: Path, name: str, *, replace: bool = False) -> Path:
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(prog="python -m codelength.weights", description=(__doc__ or "").split("\n")[0])
+    options = argparse.ArgumentParser(
+        prog="python -m codelength.cli.package", description=(__doc__ or "").split("\n")[0]
+    )
     options.add_argument("run", type=Path)
     options.add_argument("name")
     options.add_argument("data")
