@@ -11,7 +11,8 @@ from codelength.distributions import Bernoulli, Categorical
 from codelength.errors import FreezeError
 from codelength.exact.operations import Type
 from codelength.freezing import FreezeReport, freeze, thaw
-from codelength.freezing.emit import NetworkEmitter, Target
+from codelength.freezing.emit import NetworkEmitter
+from codelength.freezing.quantity import Target
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal

@@ -20,7 +20,9 @@ from torch import Tensor
 from codelength.errors import FreezeError
 from codelength.exact.operations import FLOAT32_EXACT, Tensors, Type
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule
-from codelength.freezing.emit import NetworkEmitter, Target, store
+from codelength.freezing.emit import NetworkEmitter
+from codelength.freezing.emitter import store
+from codelength.freezing.quantity import Target
 from codelength.laws.chain import Chain, Define
 from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
