@@ -23,22 +23,28 @@ from codelength.errors import FreezeError, NotRepresentable, ProgramError, Unkno
 from codelength.exact.steps import AdditiveStep, CouplingStep, PermuteStep, ScaleStep, Step
 from codelength.exact.uniform import MAX_UNIFORM, push_uniform
 from codelength.freezing import freeze
-from codelength.laws.chain import Chain
+from codelength.freezing.thaw import thaw
+from codelength.laws.chain import Chain, Group
 from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.frozen import FrozenModel
+from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
 from codelength.laws.program import build
-from codelength.laws.pushforward import Pushforward
+from codelength.laws.pushforward import Cell, Floor, Pushforward
+from codelength.laws.space import Space
 from codelength.networks.coupling import (
     AdditiveCoupling,
+    AffineCoupling,
     ChannelScale,
     GridOffset,
     Permutation,
+    UniformCell,
     channel_mask,
     checkerboard,
     squeeze,
 )
+from codelength.networks.masked import InputScale
 
 #: Bits an element: states of lanes are whole numbers, so that symbols cost a little more or less than promised.
 NOISE = 2e-4
@@ -151,6 +157,70 @@ def test_additive_couplings_over_another_alphabet_are_refused() -> None:
     torch.manual_seed(0)
     with pytest.raises(FreezeError, match="integers from 1 to 5, got one over 0 to 4"):
         freeze(Odd(), np.zeros((40, 2, 2), np.int64))
+
+
+class Conditional(contract_models.Lawful):
+    """Two groups of two elements; the second follows a flow whose couplings, of vectors, see the first as context."""
+
+    def __init__(self) -> None:
+        super().__init__(Space((4,), 4))
+
+        class Both(nn.Module):
+            def __init__(self, outputs: int) -> None:
+                super().__init__()
+                self.own, self.other = InputScale(0, 5), InputScale(0, 5)
+                self.first, self.second = nn.Linear(2, 8), nn.Linear(2, 8)
+                self.last = nn.Linear(8, outputs)
+
+            def forward(self, x: Tensor, first: Tensor) -> Tensor:
+                return self.last(torch.relu(self.first(self.own(x)) + self.second(self.other(first))))
+
+        self.base = contract_models.NetworkConditional(
+            contract_models.Constant(4), contract_models.Normal(1024, reach=8), (2,), ()
+        )
+        self.steps = nn.ModuleList(
+            [
+                GridOffset(-64),
+                *(AffineCoupling(torch.tensor(moves), Both(2), 3, inputs=("first",)) for moves in ([1, 0], [0, 1])),
+                GridOffset(512),
+            ]
+        )
+
+    def law(self) -> Law:
+        offset = Pushforward(Independent(self.base), [GridOffset(400)], (2,))
+        flow = Pushforward(Independent(self.base), list(self.steps), (2,))
+        groups = [Group("first", torch.tensor([0, 2]), (2,), offset), Group("second", torch.tensor([1, 3]), (2,), flow)]
+        prior = Pushforward(Chain(groups, (4,)), [GridOffset(0)], (4,), 4 << 5)
+        return Marginal("u", prior, Floor("u", 5), Cell(5, UniformCell()))
+
+
+def test_couplings_see_what_stands_in_the_context() -> None:
+    torch.manual_seed(0)
+    model = Conditional()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.2 * torch.randn_like(weight)
+    items = np.random.default_rng(0).integers(0, 4, (300, 4))
+    frozen = freeze(model, items)
+    steps = frozen.structure["law"]["prior"]["base"]["parts"][1]["law"]["steps"]
+    assert [step["step"] for step in steps] == ["offset", "coupling", "coupling", "offset"]
+    assert steps[1]["network"]["inputs"] == ["x", "first"]
+    x, context = torch.from_numpy(items), {"shape": (4,)}
+    sizes, words = frozen.encode_block(items)
+    assert np.array_equal(frozen.decode_block(words, sizes, (4,)), items)
+    with torch.no_grad():
+        found = [
+            torch.stack(
+                [
+                    law.log_prob(x, {**context, "generator": torch.Generator().manual_seed(seed)}).double()
+                    for seed in range(10)
+                ]
+            ).mean(0)
+            for law in (model.law(), thaw(frozen).law())
+        ]
+    assert float((found[0] - found[1]).abs().max()) < 0.05 * float(found[0].abs().mean())
+    bits = np.mean([frozen.code_length_bits(items, seed=seed) for seed in range(10)])
+    assert bits == pytest.approx(-float(found[0].mean()) / math.log(2), rel=0.01)
 
 
 # ---- steps on integers -----------------------------------------------------------------------------------------

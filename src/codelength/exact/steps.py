@@ -156,9 +156,14 @@ class ScaleStep(Step):
     feature = 53
     spends = True
 
-    def __init__(self, scales: np.ndarray, shifts: np.ndarray, denominator: int, before: Range, keeps: Range) -> None:
+    def __init__(
+        self, scales: np.ndarray, shifts: np.ndarray, denominator: int, dims: int, before: Range, keeps: Range
+    ) -> None:
         super().__init__(before, keeps)
-        self.scales, self.shifts, self.denominator = scales, shifts, denominator
+        self.scales, self.shifts, self.denominator, self.dims = scales, shifts, denominator, dims
+
+    def item_bytes(self) -> int:
+        return 64 * self.dims
 
     @classmethod
     def read(
@@ -173,7 +178,7 @@ class ScaleStep(Step):
         )
         require(int(np.abs(shifts).max()) <= 1 << 24, "a shift is out of bounds")
         _check_reach(before)
-        return cls(scales, shifts, record["denominator"], before, _keeps(record))
+        return cls(scales, shifts, record["denominator"], math.prod(shape), before, _keeps(record))
 
     def _parameters(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         channels = np.arange(x.shape[1]) % len(self.scales)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codelength.errors import FreezeError
+from codelength.errors import FreezeError, NotRepresentable
 from codelength.exact.operations import FLOAT32_EXACT, Tensors, Type
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule
 from codelength.freezing.emit import NetworkEmitter
@@ -157,7 +157,13 @@ def _frozen(model: Any, items: np.ndarray, report: FreezeReport) -> FrozenModel:
     walker = _Walker(report)
     x = torch.from_numpy(np.ascontiguousarray(items).astype(np.int64))
     law = walker.law(model.law(), x, {"shape": tuple(items.shape[1:])}, {}, "")
-    return FrozenModel.create(model.space, law, walker.tensors)
+    try:
+        return FrozenModel.create(model.space, law, walker.tensors)
+    except NotRepresentable as error:  # ranges come from the calibration items, and the model's own draws leave them
+        raise FreezeError(
+            f"expected a model whose own draws can be coded, as items like those of calibration are, got one where not "
+            f"({error}); train it for longer"
+        ) from None
 
 
 def _items(calibration: Any) -> np.ndarray:
