@@ -44,7 +44,9 @@ class TrainingConfig:
     none. ema: decay per step of the averaged weights, which are the model's in the end; 0 for the weights themselves.
 
     precision: "float32", or "bfloat16" for mixed precision (autocast). binarize: "dynamic" to draw training items of
-    0 .. 255 as 0 or 1 with probability value / 255, anew at every visit.
+    0 .. 255 as 0 or 1 with probability value / 255, anew at every visit. crop: side of the squares that are cut out of
+    images at random, anew at every visit, so that images may differ in size; 0 for whole items. The model is then one
+    of items of that size.
 
     optimizer: "adamw", or "muon" for Muon on hidden weight matrices and AdamW on the rest (codelength.training.muon).
 
@@ -66,6 +68,7 @@ class TrainingConfig:
     ema: float = 0.999
     precision: str = "float32"
     binarize: str = ""
+    crop: int = 0
     validate_every: int = 500
     validate_items: int = 1000
     patience: int = 0
@@ -81,7 +84,16 @@ class TrainingConfig:
 
         for name in ("steps", "batch", "validate_every"):
             need(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("warmup_steps", "weight_decay", "clip", "validate_items", "patience", "max_minutes", "threads"):
+        for name in (
+            "warmup_steps",
+            "weight_decay",
+            "clip",
+            "crop",
+            "validate_items",
+            "patience",
+            "max_minutes",
+            "threads",
+        ):
             need(getattr(self, name) >= 0, name, "at least 0")
         need(self.learning_rate > 0, "learning_rate", "above 0")
         need(self.checkpoint_minutes > 0, "checkpoint_minutes", "above 0")

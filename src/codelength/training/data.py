@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from codelength.data.seeded import binarize, choose
 from codelength.errors import DataError, UsageError
 from codelength.laws.space import Space
 from codelength.training.config import TrainingConfig
+from codelength.training.crops import Crops
 
 #: Of data without a validation split, every so many-th item (chosen at random) is set aside.
 HELD_OUT = 10
@@ -33,7 +34,8 @@ class Split:
 
     shape: of the array that the items came from, None where they came from none. valid_name: of the split that the
     validation items are, empty where they are set aside from the data that was named. index, valid_index: the numbers
-    of the items in their split.
+    of the items in their split. crops: where every visit cuts its items anew out of images, and ``items`` is one seeded
+    crop of each; None where it takes them as they are. images_sha256: of those images.
     """
 
     items: np.ndarray
@@ -47,6 +49,8 @@ class Split:
     valid_name: str = ""
     index: np.ndarray | None = None
     valid_index: np.ndarray | None = None
+    crops: Crops | None = None
+    images_sha256: str = ""
 
     @cached_property
     def sha256(self) -> str:
@@ -54,14 +58,16 @@ class Split:
         digest = hashlib.sha256(b"codelength training 1\n")
         for items in (self.items, self.valid_items):
             digest.update(items_sha256(items).encode() + b"\n")
+        digest.update(self.images_sha256.encode())
         return digest.hexdigest()
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.space.shape)) or "one element"
+        cropped = "" if self.crops is None else ", cut out at random at every visit"
         dynamic = ", binarized anew at every visit" if self.binarize else ""
         valid = "of their own split" if self.valid_name else "set aside"
         text = (
-            f"{len(self.items):,} items of {shape}, {self.space.symbols:,} symbols{dynamic}; "
+            f"{len(self.items):,} items of {shape}, {self.space.symbols:,} symbols{cropped}{dynamic}; "
             f"{len(self.valid_items):,} {valid} to validate with"
         )
         if self.shape is not None and len(self.shape) == 2 and self.shape[0] <= self.shape[1]:
@@ -102,7 +108,15 @@ def load_split(data: Any, config: TrainingConfig, trust_download: bool = False) 
     """The items of a data set, an array, or what ``load_data`` takes. Raises DataError for what cannot be trained on,
     and what ``load_data`` raises."""
     train_set, valid_set = _sets(data, trust_download)
+    if config.crop:
+        return _cropped(train_set, valid_set, config)
     items, space = _checked(train_set)
+    return _split(train_set, valid_set, items, space, config)
+
+
+def _split(
+    train_set: DataSet, valid_set: DataSet | None, items: np.ndarray, space: Space, config: TrainingConfig
+) -> Split:
     labels = train_set.labels
     index = valid_index = None
     if valid_set is None:
@@ -141,6 +155,44 @@ def load_split(data: Any, config: TrainingConfig, trust_download: bool = False) 
     )
 
 
+def _cropped(train_set: DataSet, valid_set: DataSet | None, config: TrainingConfig) -> Split:
+    """Squares of images, which may differ in size: seeded ones of each, and where to draw others from."""
+    space = _of_crops(train_set, config.crop)
+    crops = Crops(_pictures(train_set), config.crop)
+    if valid_set is not None:
+        _of_crops(valid_set, config.crop)
+        of_valid = Crops(_pictures(valid_set), config.crop).fixed(f"validation of {valid_set.name}")
+        valid_set = replace(valid_set, items=of_valid, images=None)
+    split = _split(train_set, valid_set, crops.fixed(train_set.name), space, config)
+    drawn = Crops(crops.images, config.crop, split.index)
+    return replace(split, shape=None, crops=drawn, images_sha256=train_set.sha256)
+
+
+def _pictures(data: DataSet) -> Sequence[np.ndarray] | np.ndarray:
+    found = data.items if data.items is not None else data.images
+    return [] if found is None else found
+
+
+def _of_crops(data: DataSet, side: int) -> Space:
+    """The space of square crops of images. Raises DataError where there are none of that size."""
+    if data.space is None or len(data.space.shape) not in (2, 3):
+        raise DataError(
+            f"expected images of one mode to cut squares out of, got {data.name}; leave training.crop out, or choose "
+            "images that are all grey or all in colour"
+        )
+    if not len(data):
+        raise DataError(f"expected at least two items to train on, got none in {data.name}")
+    for number, image in enumerate(_pictures(data)):
+        height, width = np.asarray(image).shape[:2]
+        if min(height, width) < side:
+            name = data.origin.files[number] if data.origin.files else f"item {number}"
+            raise DataError(
+                f"expected images of at least {side}x{side} pixels to cut squares out of, but {name} of {data.name} "
+                f"has {height}x{width}; lower training.crop, or leave that image out"
+            )
+    return Space((side, side, *data.space.shape[2:]), data.space.symbols)
+
+
 def _sets(data: Any, trust_download: bool) -> tuple[DataSet, DataSet | None]:
     """Training items, and validation items where the data set has a split for them."""
     if isinstance(data, DataSet):
@@ -167,14 +219,17 @@ def _checked(data: DataSet) -> tuple[np.ndarray, Space]:
     items, space = data.items, data.space
     if items is None:
         raise DataError(
-            f"expected items of one size to train on, got {data.name} with images of several sizes; crop or scale them"
+            f"expected items of one size to train on, got {data.name} with images of several sizes; set training.crop "
+            "to the side of squares to cut out of them, or scale them"
         )
     if len(items) == 0:
         raise DataError(f"expected at least two items to train on, got none in {data.name}")
     if space is None:
         raise DataError(f"{_not_symbols(items, data.name)}; {_advice(items)}")
     if space.is_free:
-        raise DataError(f"expected items of one size to train on, got {data.name} with images of several sizes")
+        raise DataError(
+            f"expected items of one size to train on, got {data.name} with images of several sizes; set training.crop"
+        )
     return items, space
 
 

@@ -45,6 +45,10 @@ FREE = {
 }  # fmt: skip
 
 
+#: Items (batch, *shape) of the numbers (batch,), with a source of random numbers for what is drawn anew.
+Draw = Callable[[Tensor, torch.Generator], Tensor]
+
+
 @dataclass(frozen=True)
 class Outcome:
     """model: with its final weights, in evaluation mode. reason: "done", "early" (no better for `patience`
@@ -101,6 +105,7 @@ def train_model(
     *,
     labels: np.ndarray | None = None,
     valid_labels: np.ndarray | None = None,
+    draw: Draw | None = None,
     resume: bool = False,
     device: str = "cpu",
     quiet: bool = True,
@@ -109,6 +114,7 @@ def train_model(
 ) -> Outcome:
     """Train on items (n, *shape), integers, and choose by valid_items; labels (n,) if the model wants them.
 
+    draw: gives the items of a step by their numbers, where they are not simply those of ``items``.
     out: existing folder for the checkpoint and the log. There is a checkpoint before the first step, so that a run can
     be resumed whenever it ends. resume: go on from its checkpoint; on the CPU, with the same versions and threads, the
     run continues bit for bit. on_begin: called once before the first checkpoint is written, or after one was read.
@@ -120,7 +126,7 @@ def train_model(
     if len(items) == 0 or len(valid_items) == 0:
         raise UsageError(f"expected items to train on and to validate with, got {len(items)} and {len(valid_items)}")
     with _as_training_wants(config.threads):
-        run = _Run(model, items, valid_items, config, out, labels, valid_labels, _device(device))
+        run = _Run(model, items, valid_items, config, out, labels, valid_labels, _device(device), draw)
         with (
             Log(out / LOG_FILE) as log,
             Progress(config.steps, quiet, config.max_minutes) as progress,
@@ -185,6 +191,7 @@ class _Run:
         labels: np.ndarray | None,
         valid_labels: np.ndarray | None,
         device: torch.device,
+        draw: Draw | None = None,
     ) -> None:
         self.config, self.path, self.device = config, out / CHECKPOINT_FILE, device
         torch.manual_seed(config.seed)  # for dropout
@@ -195,6 +202,7 @@ class _Run:
         self.averages: list[Tensor] = [p for name, p in self.average.named_parameters() if name in names]
         self.optimizers = _optimizers(self.parameters, config)
         self.items = _tensor(items)
+        self.draw: Draw = (lambda index, _: self.items[index]) if draw is None else draw
         self.labels = None if labels is None else _tensor(labels, np.int64)
         chosen = choose(len(valid_items), config.validate_items or len(valid_items), seed=0)
         self.valid = _tensor(valid_items[chosen])
@@ -277,7 +285,7 @@ class _Run:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         index = self.batches.next()
-        x = self.items[index].to(self.device)
+        x = self.draw(index, self.generator).to(self.device)
         label = None if self.labels is None else self.labels[index].to(self.device)
         if config.binarize == "dynamic":
             chance = x.cpu().float() / 255

@@ -153,6 +153,7 @@ def train(
         out,
         labels=split.labels if labelled else None,
         valid_labels=split.valid_labels if labelled else None,
+        draw=split.crops,
         resume=resume,
         device=device,
         quiet=quiet,

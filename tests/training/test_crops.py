@@ -1,0 +1,131 @@
+"""Training on squares cut out of images of several sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from codelength.data.load import load_data
+from codelength.errors import CheckpointError, DataError
+from codelength.training import loop
+from codelength.training.config import TrainingConfig
+from codelength.training.crops import Crops
+from codelength.training.data import load_split
+from codelength.training.run import train
+
+RECIPE = """
+model = "made"
+[made]
+hidden = [8]
+[training]
+steps = 6
+batch = 8
+crop = 4
+validate_every = 3
+learning_rate = 1e-2
+"""
+SIZES = ((4, 4), (5, 9), (8, 4), (6, 6), (7, 5))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images of five sizes, of zeros and ones."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "images"
+    path.mkdir()
+    for number in range(20):
+        picture = rng.random(SIZES[number % len(SIZES)]) < 0.3
+        Image.fromarray(picture).save(path / f"{number:02}.png")
+    return path
+
+
+def places(crops: np.ndarray, columns: int) -> np.ndarray:
+    """Top left corners of crops of an image whose pixels are their numbers."""
+    return np.stack(np.divmod(crops[:, 0, 0], columns), 1)
+
+
+def test_every_window_is_drawn_equally_often():
+    image = np.arange(30).reshape(5, 6)
+    crops = Crops([np.zeros((3, 3), int), image], 3)
+    drawn = crops(torch.ones(6000, dtype=torch.long), torch.Generator().manual_seed(0)).numpy()
+    for crop, (top, left) in zip(drawn, places(drawn, 6)):
+        assert np.array_equal(crop, image[top : top + 3, left : left + 3])
+    counts = np.unique(places(drawn, 6), axis=0, return_counts=True)[1]
+    assert len(counts) == 12
+    expected = 6000 / 12
+    assert ((counts - expected) ** 2 / expected).sum() < 31.3  # chi-square of 11 degrees of freedom, one in a thousand
+
+
+def test_fixed_crops_are_the_same_every_time_and_lie_in_their_images():
+    images = [100 * k + np.arange(5 * (6 + k)).reshape(5, 6 + k) for k in range(3)]
+    crops = Crops(images, 3, np.array([0, 2]))
+    found = crops.fixed("a")
+    assert np.array_equal(found, crops.fixed("a")) and found.shape == (2, 3, 3)
+    for crop, image in zip(found, (images[0], images[2])):
+        row, column = np.argwhere(image == crop[0, 0])[0]
+        assert np.array_equal(crop, image[row : row + 3, column : column + 3])
+
+
+def test_images_of_several_sizes_are_trained_on(folder, tmp_path):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE)
+    runs = [train(recipe, folder, tmp_path / name, seed=1) for name in "ab"]
+    assert runs[0].frozen is not None and runs[0].frozen.space.shape == (4, 4)
+    assert runs[0].frozen.space.symbols == 2
+    assert runs[0].frozen.sha256 == runs[1].frozen.sha256
+
+
+def test_a_run_on_crops_is_resumed_bit_for_bit_and_only_on_its_images(folder, tmp_path, monkeypatch):
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE)
+    whole = train(recipe, folder, tmp_path / "whole")
+    original = loop._Run._step
+
+    def stopping(self, rate):
+        self.stopping = self.step + 1 == 3
+        return original(self, rate)
+
+    monkeypatch.setattr(loop._Run, "_step", stopping)
+    assert train(recipe, folder, tmp_path / "part").reason == "interrupted"
+    monkeypatch.setattr(loop._Run, "_step", original)
+    # What crops may show of an image is a part of the data, and not only what those show that validate or calibrate.
+    name = "01.png"  # of 5x9 pixels, of which a crop shows 16
+    before = (folder / name).read_bytes()
+    picture = np.array(Image.open(folder / name))
+    picture[_hidden(folder, name)] ^= True
+    Image.fromarray(picture).save(folder / name)
+    with pytest.raises(CheckpointError, match="now have"):
+        train(None, None, tmp_path / "part", resume=True)
+    (folder / name).write_bytes(before)
+    resumed = train(None, None, tmp_path / "part", resume=True)
+    assert resumed.reason == "done" and resumed.frozen.sha256 == whole.frozen.sha256
+
+
+def _hidden(folder, name):
+    """A pixel of an image that no fixed crop shows."""
+    number = int(name[:2])
+    shown = np.arange(45).reshape(5, 9)
+    images = [shown if k == number else np.zeros((9, 9), int) for k in range(20)]
+    crop = Crops(images, 4).fixed(load_data(folder).name)[number]
+    left = np.setdiff1d(shown, crop)
+    return np.unravel_index(left[0], shown.shape)
+
+
+def test_grey_crops_are_binarized_anew():
+    grey = np.random.default_rng(1).integers(0, 256, (40, 6, 7)).astype(np.uint8)
+    split = load_split(grey, TrainingConfig(crop=4, binarize="dynamic"))
+    assert split.items.shape == (36, 4, 4) and split.valid_items.shape == (4, 4, 4)
+    assert split.space.symbols == 2 and split.binarize == "dynamic" and split.valid_items.max() == 1
+    assert split.crops is not None and len(split.crops) == 36
+    assert split.crops(torch.arange(36), torch.Generator().manual_seed(0)).max() > 1  # grey until the loop draws them
+
+
+def test_images_smaller_than_a_crop_are_named(folder):
+    with pytest.raises(DataError, match=r"at least 5x5 pixels .* 00\.png of images has 4x4"):
+        load_split(folder, TrainingConfig(crop=5))
+    with pytest.raises(DataError, match=r"training\.crop"):
+        load_split(folder, TrainingConfig())
+    with pytest.raises(DataError, match="images of one mode"):
+        load_split(load_data(np.zeros((9, 5), np.uint8)), TrainingConfig(crop=2))
