@@ -18,7 +18,6 @@ from codelength.data.registry import REGISTRY, Entry, pinned_sha256, read_split
 from codelength.errors import DataError, UsageError
 from codelength.files import require_regular
 
-_SPEC = re.compile(r"(?P<name>[^:\[\]]+)(:(?P<split>[^:\[\]]*))?(?P<range>\[[^\[\]]*\])?")
 _LAYOUTS = {2: "nd", 3: "nhw", 4: "nhwc"}
 _RANGE = re.compile(r"\[\s*(-?\d+)?\s*:\s*(-?\d+)?\s*\]")
 
