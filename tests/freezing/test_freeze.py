@@ -13,6 +13,7 @@ from codelength.exact.operations import Type
 from codelength.freezing import FreezeReport, freeze, thaw
 from codelength.freezing.emit import NetworkEmitter
 from codelength.freezing.quantity import Target
+from codelength.freezing.thaw import ThawedNetwork
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
@@ -65,6 +66,39 @@ class Skip(nn.Module):
         return self.last(torch.cat([torch.relu(h), nn.functional.elu(h)], 1))
 
 
+class Arithmetic(nn.Module):
+    """Numbers of the network's own: scales and shifts per channel, an embedding of position, signs, clamps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(2, 6, 3, padding=1)
+        self.scale = nn.Parameter(torch.randn(6, 1, 1))
+        self.shift = nn.Parameter(torch.randn(1, 6, 1, 1))
+        self.position = nn.Parameter(torch.randn(6, 8, 8))
+        self.last = nn.Conv2d(6, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.layer(x) * self.scale + self.shift
+        h = h - 0.3 * torch.relu(h - self.position) + self.position
+        return self.last(1 - (-h).clamp(-0.7, 1.9) / 3 + torch.nn.functional.hardtanh(2 * h))
+
+
+class Channels(nn.Module):
+    """Channels split, sliced, gathered, and gated by one another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("order", torch.tensor([3, 4, 0, 5, 1, 2]))
+        self.layer = nn.Conv2d(2, 12, 3, padding=1)
+        self.last = nn.Conv2d(12, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = nn.functional.glu(self.layer(x), 1)[:, self.order]
+        a, b = torch.split(h, [2, 4], 1)
+        rest = torch.cat([h[:, 1:4], torch.index_select(h, 1, self.order)[:, ::2]], 1)
+        return self.last(torch.cat([torch.tanh(b), a, rest], 1))
+
+
 def randomised(module: nn.Module) -> nn.Module:
     """Batch norms with statistics that are not trivial."""
     for part in module.modules():
@@ -111,6 +145,15 @@ NETWORKS = {
         IMAGES,
     ),
     "gate": (Gate, IMAGES),
+    "constants": (Arithmetic, IMAGES),
+    "channels": (Channels, IMAGES),
+    "pooled, squares as channels, GLU, GELU": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 8, 3, 1, 1), nn.GLU(1), nn.AvgPool2d(2), nn.PixelUnshuffle(2), nn.Conv2d(16, 4, 1), nn.GELU(),
+            nn.Conv2d(4, 4, 1), nn.ELU(0.5), nn.Conv2d(4, 2, 1), nn.LeakyReLU(0.3), nn.Conv2d(2, 2, 1),
+        ),
+        IMAGES,
+    ),
 }  # fmt: skip
 
 
@@ -126,6 +169,25 @@ def test_integers_follow_the_floats(name):
     floats, integers, report = emitted(network, samples, -128, 127)
     assert decibels(floats, integers) > 33
     assert all(record["snr_db"] > 33 for record in report)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_thawed_network_follows_the_floats(name):
+    torch.manual_seed(3)
+    build, shape = NETWORKS[name]
+    network = randomised(build()).eval()
+    samples = torch.randint(0, 256, (64, *shape)) - 128
+    with torch.no_grad():
+        next(p for p in network.parameters() if p.ndim > 1).mul_(1 / 64)
+        floats = network(samples.float())
+    kind, tensors = Type(tuple(shape), -128, 127), {}
+    target = Target((FRACTION,), (0,), (0.0,))
+    program, _ = NetworkEmitter(network, ["x"], [kind], [samples.float()], tensors, "", target).run()
+    thawed = ThawedNetwork(program, program.infer({"x": kind}, tensors), tensors, None)
+    got = thawed(samples)
+    assert decibels(floats.double().numpy(), got.detach().double().numpy() * 2.0**-FRACTION) > 33
+    got.sum().backward()
+    assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in thawed.parameters())
 
 
 def test_a_wide_layer_is_split_into_parts_and_keeps_its_precision():

@@ -139,8 +139,9 @@ class NetworkEmitter:
     def _constant(self, tensor: Tensor) -> Any:
         rows = tensor.detach().double().numpy().reshape(1, -1)
         return Quantity(
-            0, np.zeros(1, np.int64), 0, 0, (rows.shape[1],), table=rows, largest=float(np.abs(rows).max(initial=1e-6))
-        )
+            0, np.zeros(1, np.int64), 0, 0, (rows.shape[1],), table=rows, largest=float(np.abs(rows).max(initial=1e-6)),
+            layout=tuple(tensor.shape),
+        )  # fmt: skip
 
     def _finish(self, q: Any) -> Quantity:
         """The output in the leaf's units."""

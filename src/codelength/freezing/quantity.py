@@ -15,7 +15,8 @@ class Quantity:
     value: its number (None while deferred); fraction: per channel (or one for all); low, high: bounds as integers;
     relu: whether max(., 0) is still to be taken; largest, peaks: of the real values seen in calibration,
     in all and per channel;
-    table: rows of a deferred embedding or constant (K, units), whose scale its consumer chooses.
+    table: rows of a deferred embedding or constant (K, units), whose scale its consumer chooses; layout: the shape of
+    the tensor that a constant was, which says how it broadcasts.
     """
 
     value: int | None
@@ -28,6 +29,7 @@ class Quantity:
     peaks: np.ndarray | None = None
     table: np.ndarray | None = None
     index: int | None = None
+    layout: tuple[int, ...] | None = None
     narrowed: dict[Any, Quantity] = field(default_factory=dict)
 
     @property

@@ -107,6 +107,27 @@ def transposed(emitter: Emitter, name: str, module: nn.ConvTranspose2d, x: Quant
     )
 
 
+@for_modules(nn.AvgPool2d)
+def average_pool(emitter: Emitter, name: str, module: nn.AvgPool2d, x: Quantity) -> Quantity:
+    """A convolution whose kernels see one channel each."""
+    size, stride = (v if isinstance(v, tuple) else (v, v) for v in (module.kernel_size, module.stride))
+    if size[0] != size[1] or stride != size or module.padding not in (0, (0, 0)) or module.divisor_override:
+        raise FreezeError(f"expected {name} to average squares side by side (kernel = stride), got {module}")
+    if any(s % size[0] for s in x.shape[1:]):
+        raise FreezeError(f"expected {name} on sizes that {size[0]} divides, got {x.shape[1:]}")
+    channels, k = x.shape[0], int(size[0])
+    weight = np.zeros((channels, channels, k, k))
+    weight[np.arange(channels), np.arange(channels)] = 1 / k**2
+    return emitter.layer(
+        name,
+        x,
+        weight,
+        np.zeros(channels),
+        lambda w, b, p, v: Convolution(v, w, b, (0, 0), k, None, p),
+        (channels, *[s // k for s in x.shape[1:]]),
+    )
+
+
 @for_modules(IndexBias, nn.Embedding)
 def embedding(emitter: Emitter, name: str, module: Any, x: Quantity) -> Quantity:
     """Rows of a table; whoever uses them chooses the scale."""

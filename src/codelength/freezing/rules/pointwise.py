@@ -16,7 +16,8 @@ from codelength.errors import FreezeError
 from codelength.exact.operations import Product, Spread, Table
 from codelength.freezing.emitter import ACTIVATION_BITS, STREAM_BITS, TABLE_BITS, Emitter
 from codelength.freezing.quantity import Quantity
-from codelength.freezing.rules.registry import Call, NoRule, for_functions, for_modules
+from codelength.freezing.rules.registry import Call, for_functions, for_modules
+from codelength.freezing.rules.shapes import sliced
 
 #: Functions of one variable, by their names in torch and as methods of tensors.
 POINTWISE: dict[str, Callable[..., Tensor]] = {
@@ -62,22 +63,24 @@ def pointwise(call: Call) -> Quantity:
     return table(call.emitter, x, lambda values: POINTWISE[call.name](values, *call.args[1:], **kwargs))
 
 
-@for_functions("add", "add_", "__add__", "iadd")
-def add(call: Call) -> Quantity:
-    a, b = call.args[:2]
-    if call.kwargs or not (isinstance(a, Quantity) and isinstance(b, Quantity)):
-        raise NoRule
-    if a.table is not None and b.table is not None and a.index is None and b.index is None:
-        return replace(a, table=a.table + b.table)
-    a, b = same_rank(call.emitter, a, b)
-    return call.emitter.add(a, b, call.largest, call.target)
+@for_functions("glu")
+def glu(call: Call) -> Quantity:
+    axis = call.argument(1, "dim", -1)
+    return gated(call.emitter, call.args[0], axis, call.largest)
 
 
-@for_functions("mul", "mul_", "__mul__", "imul")
-def multiply(call: Call) -> Quantity:
-    if not all(isinstance(a, Quantity) for a in call.args[:2]):
-        raise NoRule
-    return product(call.emitter, call.args[0], call.args[1], call.largest)
+@for_modules(nn.GLU)
+def glu_module(emitter: Emitter, name: str, module: nn.GLU, x: Quantity) -> Quantity:
+    return gated(emitter, x, module.dim, x.largest)
+
+
+def gated(emitter: Emitter, x: Quantity, axis: int, largest: float) -> Quantity:
+    """The first half of the channels, each times the logistic function of its partner in the second half."""
+    if axis % (len(x.shape) + 1) != 1 or x.shape[0] % 2:
+        raise FreezeError(f"expected gates along an even number of channels (axis 1), got axis {axis} of {x.shape}")
+    half = x.shape[0] // 2
+    gate = table(emitter, sliced(emitter, x, half, 2 * half), torch.sigmoid)
+    return product(emitter, sliced(emitter, x, 0, half), gate, largest)
 
 
 def table(emitter: Emitter, x: Quantity, function: Callable[[Tensor], Tensor]) -> Quantity:

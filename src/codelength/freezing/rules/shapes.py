@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from codelength.errors import FreezeError
-from codelength.exact.operations import Concat, DepthToSpace, Permute, Reshape, Slice, Upsample
+from codelength.exact.operations import Concat, Convolution, DepthToSpace, Permute, Reshape, Slice, Upsample
 from codelength.freezing.emitter import STREAM_BITS, Emitter
 from codelength.freezing.quantity import Quantity
 from codelength.freezing.rules.registry import Call, NoRule, for_functions, for_modules
@@ -32,14 +32,68 @@ def chunk(call: Call) -> list[Quantity]:
     return [sliced(call.emitter, x, i * width, (i + 1) * width) for i in range(parts)]
 
 
+@for_functions("split", "split_with_sizes")
+def split(call: Call) -> list[Quantity]:
+    x, axis = call.args[0], call.argument(2, "dim", 0)
+    sizes = (
+        call.args[1] if len(call.args) > 1 else call.kwargs.get("split_size_or_sizes", call.kwargs.get("split_size"))
+    )
+    if axis != 1 or sizes is None:
+        raise NoRule
+    channels = x.shape[0]
+    edges = [0, *np.cumsum(sizes)] if isinstance(sizes, list | tuple) else [*range(0, channels, sizes), channels]
+    return [sliced(call.emitter, x, int(start), int(stop)) for start, stop in zip(edges, edges[1:])]
+
+
 @for_functions("getitem")
 def getitem(call: Call) -> Any:
     x, places = call.args
     if isinstance(x, list | tuple):
         return x[places]
-    if places == (slice(None), slice(None), None, None):
-        return x  # a vector about to be spread over an image
-    raise NoRule
+    if not isinstance(places, tuple) or len(places) < 2 or places[0] != slice(None):
+        raise NoRule
+    if places == (slice(None), slice(None), None, None):  # a vector about to be spread over an image
+        return x if x.layout is None else replace(x, layout=(*x.layout, 1, 1))
+    channels = places[1]
+    if any(place != slice(None) and place is not Ellipsis for place in places[2:]):
+        raise NoRule
+    if isinstance(channels, slice):
+        chosen = range(x.shape[0])[channels]
+        if chosen.step == 1 and len(chosen):
+            return sliced(call.emitter, x, chosen.start, chosen.stop)
+        return gathered(call.emitter, x, np.array(chosen))
+    return gathered(call.emitter, x, _index(channels))
+
+
+@for_functions("index_select")
+def index_select(call: Call) -> Quantity:
+    if call.argument(1, "dim", 0) != 1:
+        raise NoRule
+    return gathered(call.emitter, call.args[0], _index(call.argument(2, "index", None)))
+
+
+def _index(places: Any) -> np.ndarray:
+    """Numbers of channels: those of a buffer, or a list of them."""
+    if isinstance(places, Quantity) and places.table is not None and places.index is None:
+        return places.table.reshape(-1).astype(np.int64)
+    if not isinstance(places, list) or not all(isinstance(place, int) for place in places):
+        raise NoRule
+    return np.array(places, np.int64)
+
+
+def gathered(emitter: Emitter, x: Quantity, index: np.ndarray) -> Quantity:
+    """Channels ``index`` (k,) of x in this order: slices of neighbours, one after another."""
+    if not len(index) or x.value is None or x.table is not None:
+        raise NoRule
+    index = np.where(index < 0, index + x.shape[0], index)
+    if index.min() < 0 or index.max() >= x.shape[0]:
+        raise FreezeError(f"expected channels within 0 .. {x.shape[0] - 1}, got {index.min()} .. {index.max()}")
+    runs = np.split(index, np.flatnonzero(np.diff(index) != 1) + 1)
+    parts = tuple(emitter.emit(Slice(x.value, int(run[0]), int(run[-1]) + 1)) for run in runs)
+    fraction = np.broadcast_to(x.fraction, x.shape[:1])[index]
+    peaks = None if x.peaks is None else x.peaks[index]
+    value = emitter.emit(Concat(parts)) if len(parts) > 1 else parts[0]
+    return replace(x, value=value, fraction=fraction, peaks=peaks, shape=(len(index), *x.shape[1:]), narrowed={})
 
 
 @for_functions("reshape", "view", "flatten")
@@ -78,6 +132,21 @@ def pixel_shuffle(emitter: Emitter, name: str, module: nn.PixelShuffle, x: Quant
     assert x.value is not None
     value = emitter.emit(DepthToSpace(x.value, f))
     return replace(x, value=value, shape=shape, fraction=np.full(1, x.scale), narrowed={})
+
+
+@for_modules(nn.PixelUnshuffle)
+def pixel_unshuffle(emitter: Emitter, name: str, module: nn.PixelUnshuffle, x: Quantity) -> Quantity:
+    """A convolution with a stride that picks one pixel for each of its outputs."""
+    f, (channels, rows, columns) = module.downscale_factor, x.shape
+    if rows % f or columns % f:
+        raise FreezeError(f"expected {name} on sizes that {f} divides, got {rows} x {columns}")
+    x = emitter.narrow(x, STREAM_BITS)
+    assert x.value is not None
+    weight = np.eye(channels * f * f, dtype=np.int64).reshape(channels * f * f, channels, f, f)
+    names = emitter.tensor(f"{name}.weight", weight), emitter.tensor(f"{name}.bias", np.zeros(len(weight), np.int64))
+    value = emitter.emit(Convolution(x.value, *names, (0, 0), f))
+    shape = (len(weight), rows // f, columns // f)
+    return replace(x, value=value, shape=shape, fraction=np.full(1, x.scale), peaks=None, narrowed={})
 
 
 @for_modules(nn.Upsample)
@@ -120,7 +189,8 @@ def sliced(emitter: Emitter, x: Quantity, start: int, stop: int) -> Quantity:
     assert x.value is not None
     fraction = np.broadcast_to(x.fraction, x.shape[:1])[start:stop]
     value = emitter.emit(Slice(x.value, start, stop))
-    return replace(x, value=value, fraction=fraction, shape=(stop - start, *x.shape[1:]), narrowed={})
+    peaks = None if x.peaks is None else x.peaks[start:stop]
+    return replace(x, value=value, fraction=fraction, peaks=peaks, shape=(stop - start, *x.shape[1:]), narrowed={})
 
 
 def reshaped(emitter: Emitter, x: Quantity, shape: tuple[int, ...]) -> Quantity:
