@@ -32,6 +32,7 @@ from codelength.archive.writer import write_archive
 from codelength.data import DataSet, datasets, load_data
 from codelength.data.arrays import from_array
 from codelength.data.load import check_spec
+from codelength.data.opened import ImageFiles, open_source
 from codelength.data.seeded import choose
 from codelength.errors import NotFrozen, NotRepresentable, UsageError, needing_torch
 from codelength.files import check_destination, exists_already, write_atomically
@@ -39,11 +40,9 @@ from codelength.laws.space import Space
 from codelength.likelihood.batches import as_they_are, batches
 from codelength.likelihood.estimate import Density, Estimate, Settings, estimate, estimate_by, worse_than_uniform
 from codelength.resolve import (
-    ImageFiles,
     find_packaged,
     load_model,
     model_path,
-    open_source,
     packaged_name,
     run_folder,
 )

@@ -140,8 +140,8 @@ def decompress(
     from codelength.archive import damage
     from codelength.archive.extract import extract
     from codelength.archive.names import show
+    from codelength.data.opened import ImageFiles
     from codelength.errors import CorruptBlock
-    from codelength.resolve import ImageFiles
 
     with api.open_archive(pipes.received(archive, PIPED), model, max_memory=memory) as opened:
         wanted = options.item_range(range_, opened.items)
