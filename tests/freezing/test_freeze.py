@@ -20,6 +20,7 @@ from codelength.laws.marginal import Marginal
 from codelength.laws.space import Space
 from codelength.models.made import MADEConfig, build_made
 from codelength.networks.conditionals import NetworkConditional
+from codelength.networks.masked import InputScale
 
 FRACTION = 10
 
@@ -310,3 +311,21 @@ def test_a_model_with_latents_thaws_too():
     generator = torch.Generator().manual_seed(0)
     nats = thaw(frozen).log_prob(torch.from_numpy(np.repeat(items, 20, 0)), generator)
     assert float(nats.detach().mean()) == pytest.approx(float(frozen.log_prob(items).mean()), rel=0.02)
+
+
+class ScaledLate(nn.Module):
+    """An input scaled behind a concatenation, which has given its values a scale of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.last = InputScale(4, 2), nn.Linear(12, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.scale(torch.cat([x, x], 1))))
+
+
+def test_inputs_may_be_scaled_after_they_are_put_together() -> None:
+    torch.manual_seed(0)
+    samples = torch.randint(0, 8, (200, 6), generator=torch.Generator().manual_seed(0))
+    floats, integers, _ = emitted(ScaledLate(), samples, 0, 7)
+    assert decibels(floats, integers) > 40

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import os
 import struct
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import forged
+import golden_models
 import mutations
 import numpy as np
 import pytest
@@ -33,7 +35,23 @@ from codelength.laws.program import build
 from codelength.laws.space import Space
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True)
-BASES = {"dense": forged.dense, "image": forged.image, "flow": forged.flow, "vae": forged.vae}
+
+
+def golden(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Structure and tensors of a model of the golden archives, without its golden vector."""
+    frozen = golden_models.MODELS[name]()
+    structure = {key: value for key, value in frozen.structure.items() if key != "golden"}
+    return copy.deepcopy(structure), dict(frozen.tensors)
+
+
+BASES = {
+    "dense": forged.dense,
+    "image": forged.image,
+    "flow": forged.flow,
+    "vae": forged.vae,
+    "multiscale": functools.partial(golden, "multiscale"),
+    "discrete": functools.partial(golden, "discrete"),
+}
 #: What refusing or loading a small file may allocate.
 MEMORY = 300 << 20
 #: How many functions it may call; what each of them does is bounded by the memory.

@@ -10,7 +10,7 @@ from torch import nn
 
 from codelength.errors import FreezeError
 from codelength.exact.operations import Convolution, Linear, Offset, Upsample
-from codelength.freezing.emitter import ACTIVATION_BITS, Emitter
+from codelength.freezing.emitter import ACTIVATION_BITS, STREAM_BITS, Emitter
 from codelength.freezing.quantity import Quantity
 from codelength.freezing.rules.registry import for_modules
 from codelength.networks.convolution import CausalConv2d
@@ -141,12 +141,16 @@ def embedding(emitter: Emitter, name: str, module: Any, x: Quantity) -> Quantity
 
 @for_modules(InputScale)
 def input_scale(emitter: Emitter, name: str, module: InputScale, x: Quantity) -> Quantity:
+    """Of raw inputs no more than an offset; of values that have scales already (inputs put together), too."""
+    if x.relu or x.table is not None or len(set(x.fraction.tolist())) > 1:
+        x = emitter.narrow(x, STREAM_BITS)
     assert x.value is not None
-    value = emitter.emit(Offset(x.value, -module.offset)) if module.offset else x.value
-    fraction = np.full(1, module.scale_bits, np.int64)
-    return replace(
-        x, value=value, fraction=fraction, low=x.low - module.offset, high=x.high - module.offset, narrowed={}
-    )
+    offset = module.offset * 2.0**x.scale
+    if offset != int(offset):
+        raise FreezeError(f"expected {name} to scale integers, got values in units of {2**-x.scale}; scale the inputs")
+    value = emitter.emit(Offset(x.value, -int(offset))) if offset else x.value
+    fraction = np.full(1, x.scale + module.scale_bits, np.int64)
+    return replace(x, value=value, fraction=fraction, low=x.low - int(offset), high=x.high - int(offset), narrowed={})
 
 
 def _bias_of(module: Any, outputs: int) -> np.ndarray:
