@@ -567,6 +567,8 @@ class Case:
     shapes: tuple[tuple[int, ...], ...]
     enumerable: bool = True
     rounds: bool = False
+    #: many networks one after another, so that fewer items are coded
+    long: bool = False
 
 
 MODELS = {
@@ -577,7 +579,7 @@ MODELS = {
     "autoregressive latents": Case(SequentialLatents, ((4,),), enumerable=False),
     "inverse autoregressive posterior": Case(InverseFlow, ((6,),), enumerable=False),
     "inverse autoregressive posterior on a grid": Case(InverseFlowOnGrid, ((6, 6),), enumerable=False),
-    "top-down hierarchy of 32 layers": Case(TopDown, ((4, 4),), enumerable=False),
+    "top-down hierarchy of 32 layers": Case(TopDown, ((4, 4),), enumerable=False, long=True),
     "VAE of two layers": Case(variational_autoencoder, ((3, 3),), enumerable=False),
     "importance-weighted VAE": Case(importance_weighted, ((2, 2),), enumerable=False),
     "VAE on grids": Case(grids_of_latents, ((4, 4, 3),), enumerable=False),
