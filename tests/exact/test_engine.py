@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from programs import BERNOULLI, LEAVES, Draft, an_item_shape, made, model, models
 from slow import element_parameters
 
+from codelength.coding.frequencies import pop_elements
 from codelength.coding.stack import Stack
 from codelength.errors import StackExhausted
 from codelength.exact import arithmetic as executors
@@ -73,6 +75,56 @@ def test_the_parallel_pass_has_the_parameters_of_the_slow_evaluation(frozen, see
         assert np.array_equal(elements.params[i], slow[order])
 
 
+def recursion(array: np.ndarray, symbols: int, seen: list[np.ndarray]):
+    """A step that mixes the parameters with an array of its own, and notes where it is asked for elements."""
+
+    def step(params: np.ndarray, where: np.ndarray) -> np.ndarray:
+        assert params.shape[:2] == where.shape
+        seen.append(where.copy())
+        weights = 1 + 2 * np.arange(params.shape[2])
+        mixed = params.astype(np.int64) @ weights + np.take_along_axis(array, where, axis=1)
+        return mixed % symbols
+
+    return step
+
+
+@QUICK
+@given(
+    models("made", "orders", "grey", "colour", "fixed", seeds=12),
+    st.integers(0, 99),
+    st.sampled_from([1, 2, 5, 33]),
+)
+def test_a_recursion_in_the_engine_equals_a_whole_pass_for_every_step(frozen, seed, count):
+    rng = np.random.default_rng(seed)
+    law, record = sequential_of(frozen)
+    shape = an_item_shape(frozen, rng)
+    context = {"shape": shape, **context_of(record, count, rng)}
+    array = rng.integers(0, 1000, (count, int(np.prod(shape))))
+    quick_places, slow_places = [], []
+    quick = law.conditional.recur(count, context, recursion(array, frozen.space.symbols, quick_places))
+    slow = law.conditional.recur_naively(count, context, recursion(array, frozen.space.symbols, slow_places))
+    assert np.array_equal(quick, slow) and quick.shape == (count, *shape) and quick.dtype == np.int32
+    assert len(quick_places) == len(slow_places)
+    assert all(np.array_equal(a, b) for a, b in zip(quick_places, slow_places))
+    with executors.using(executors.REFERENCE):
+        again = law.conditional.recur(count, context, recursion(array, frozen.space.symbols, []))
+    assert np.array_equal(quick, again)
+
+
+def test_a_recursion_may_pop_from_a_stack_as_the_engine_does():
+    for kind in ("made", "orders", "colour"):
+        frozen = model(kind, 3)
+        law, record = sequential_of(frozen)
+        rng = np.random.default_rng(0)
+        context = {"shape": an_item_shape(frozen, rng), **context_of(record, 4, rng)}
+        popped, stack = Stack.seeded(5), Stack.seeded(5)
+        items = law.conditional.advance(popped, 4, context)
+        pop = partial(pop_elements, law.conditional.leaf, stack=stack)
+        made = law.conditional.recur(4, context, lambda params, where, pop=pop: pop(params))
+        assert np.array_equal(items, made)
+        assert np.array_equal(popped.state, stack.state) and popped.bits() == stack.bits()
+
+
 @pytest.mark.parametrize("leaf", LEAVES[:3], ids=lambda leaf: leaf["family"])
 @pytest.mark.parametrize("dims", [1, BLOCK_STEPS, BLOCK_STEPS + 1, 2 * BLOCK_STEPS + 3])
 def test_blocks_of_steps_join_without_a_seam(dims, leaf):
@@ -84,6 +136,12 @@ def test_blocks_of_steps_join_without_a_seam(dims, leaf):
     items = frozen.law.pop(quick, 7, context)
     assert np.array_equal(items, frozen.law.conditional.advance_naively(slow, 7, context))
     assert np.array_equal(quick.state, slow.state)
+    array = rng.integers(0, 1000, (7, dims))
+    walked, passed = (
+        way(7, context, recursion(array, leaf["symbols"], []))
+        for way in (frozen.law.conditional.recur, frozen.law.conditional.recur_naively)
+    )
+    assert np.array_equal(walked, passed)
 
 
 def test_known_elements_are_set_in_their_turn_in_the_engine_as_in_the_slow_way():

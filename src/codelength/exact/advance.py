@@ -33,6 +33,7 @@ def _accumulate(out, space, row, weights, at, count):
 
 @kernel
 def advance_block(
+    block_step,
     first_step,
     last_step,
     program,
@@ -67,19 +68,21 @@ def advance_block(
 ):
     """Steps first_step .. last_step - 1 of all items; False if a stream is exhausted.
 
-    program (operations, 8); starts (values, steps + 2): how many units of a value have a degree below d;
-    bases (values,): first row of each value in ``space`` (rows, n), or in ``wide`` (wide rows, n) float64 for sums
-    that are collected there, the units of this block only; source_a, source_b, numbers (rows, 2): per row, the rows
+    block_step: the first step of their block; what comes from earlier blocks is in the sums already. program
+    (operations, 8); starts (values, steps + 2): how many units of a value have a degree below d; bases (values,): first
+    row of each value in ``space`` (rows, n), or in ``wide`` (wide rows, n) float64 for sums that are collected there,
+    the units of this block only; source_a, source_b, numbers (rows, 2): per row, the rows
     of its operands and the constants of its operation; parameters: how many an element has; symbols to shapes: those of
     ``Leaf.numbers``; params: room for one element; cuts (n,) int64 and piece (n,): room for one row; known (steps, n):
     symbols that are given, -1 where one is drawn. A symbol is popped even where another is given.
 
     So as to compile what is needed only (``Leaf.numbers`` tells how), these are None where a program has no use for
     them: params but for leaves other than bernoulli, cuts for those; wide and piece without wide sums; tables and
-    source_b without operations beyond layers, requantise, relu and copies; known where nothing is.
+    source_b without operations beyond layers, requantise, relu and copies; known where nothing is. With neither params
+    nor cuts nothing is popped: the parameters of first_step are computed, and somebody else sets its elements before
+    the next step. State, words, count and bounds are None then, and so are the leaf's numbers.
     """
     n = space.shape[1]
-    lanes = state.shape[1]
     for step in range(first_step, last_step):
         for k in range(program.shape[0]):
             kind, value = program[k, 0], program[k, 1]
@@ -88,14 +91,14 @@ def advance_block(
                 row = base + unit
                 if kind == LINEAR:
                     operand, at = program[k, 2], program[k, 3] + unit * program[k, 4]
-                    begin, end = starts[operand, first_step], starts[operand, step + 1]
+                    begin, end = starts[operand, block_step], starts[operand, step + 1]
                     _accumulate(space[row], space, bases[operand] + begin, weights, at + begin, end - begin)
                     continue
                 if wide is not None:
                     if kind == WIDE_LINEAR:
                         operand, at = program[k, 2], program[k, 3] + unit * program[k, 4]
-                        begin, end = starts[operand, first_step], starts[operand, step + 1]
-                        total = wide[row - starts[value, first_step]]
+                        begin, end = starts[operand, block_step], starts[operand, step + 1]
+                        total = wide[row - starts[value, block_step]]
                         for start in range(begin, end, program[k, 5]):
                             for j in range(n):
                                 piece[j] = 0
@@ -106,7 +109,7 @@ def advance_block(
                         continue
                     if kind == WIDE_REQUANTISE:
                         out = space[row]
-                        total = wide[source_a[row] - starts[program[k, 2], first_step]]
+                        total = wide[source_a[row] - starts[program[k, 2], block_step]]
                         wide_scale, wide_half = np.float64(numbers[row, 0]), np.float64(numbers[row, 1])
                         wide_low, wide_high = np.float64(program[k, 5]), np.float64(program[k, 6])
                         for j in range(n):
@@ -144,7 +147,8 @@ def advance_block(
                         for j in range(n):
                             out[j] = a[j] * b[j]
         drawn = space[x_row + step]
-        if binary is not None:
+        if cuts is not None:
+            lanes = state.shape[1]
             logits = space[output_rows[step]]
             for item in range(n):
                 cuts[item] = bernoulli_cut(logits[item], bits)
@@ -159,6 +163,7 @@ def advance_block(
                     drawn[item] = bit
                     lane = 0 if lane == lanes - 1 else lane + 1
         if params is not None:
+            lanes = state.shape[1]
             for stream in range(state.shape[0]):
                 lane = 0
                 for item in range(bounds[stream], bounds[stream + 1]):

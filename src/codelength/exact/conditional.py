@@ -306,17 +306,19 @@ class SequentialConditional(FrozenConditional):
         """Items (count, *shape) int32 made along the schedule: at each step ``step(params (n, e, p), where (n, e))``
         gives the e elements at the row-major positions ``where`` from the parameters that the network gives them.
 
-        Under a raster schedule each unit of the network is evaluated once, under degrees in a pass for every step.
+        Each unit of the network is evaluated once.
         """
-        if isinstance(self.schedule, DegreeSchedule) or executors.current() is executors.REFERENCE:
+        if executors.current() is executors.REFERENCE:
             return self.recur_naively(count, context, step)
         shape = self.concrete(context)
-        plan = self._plan(shape)
+        order = self._order(context, shape) if isinstance(self.schedule, DegreeSchedule) else None
 
         def act(params: np.ndarray, where: np.ndarray) -> np.ndarray:
-            return step(params, np.broadcast_to(where, (count, len(where))))
+            places = where if order is None else order[..., where]
+            return step(params, np.broadcast_to(places, (count, len(where))))
 
-        return plan.walk(count, self._given(context, count), act).reshape(count, *shape)
+        flat = self._plan(shape).walk(count, self._given(context, count), act)
+        return (flat if order is None else restore(flat, order)).reshape(count, *shape)
 
     def recur_naively(
         self, count: int, context: dict[str, Any], step: Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -12,6 +12,7 @@ whole layer, and the sum of a few neighbours always fits.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -209,59 +210,107 @@ class DensePlan:
         known (count, D), in coding order: symbols to set instead of those popped, -1 where there is none.
         """
         fixed = None if known is None else np.ascontiguousarray(known.T, np.int64)
-        space = np.zeros((self.rows, count), self.dtype)
-        wide = np.empty((self.wide_rows, count), np.float64)
-        self._context_values(space, given, count)
-        x_row = int(self.bases[self.x]) if self.x >= 0 else self.rows
-        if self.x < 0:  # the network ignores the item; its symbols still need a place
-            space = np.concatenate([space, np.zeros((self.steps, count), self.dtype)])
         stack.hold(count)
         most = int(stack.sizes.max(initial=0))
-        leaf = self.leaf
-        numbers = leaf.numbers()
-        single_bits = leaf.family == "bernoulli"
-        params = None if single_bits else np.empty(leaf.parameters, np.int64)
+        numbers = self.leaf.numbers()
+        single_bits = self.leaf.family == "bernoulli"
+        params = None if single_bits else np.empty(self.leaf.parameters, np.int64)
         cuts = np.empty(count, np.int64) if single_bits else None
-        piece = np.empty(count, self.dtype) if self.any_wide else None
+
+        def pop(first: int, last: int, run: _Run) -> None:
+            stack.reserve(pops=most * (last - first))
+            coder = stack.state, stack.words, stack.count, stack.bounds
+            stack.check(run(first, first, last, numbers, params, cuts, coder, fixed))
+
+        return self._through_blocks(count, given, pop)
+
+    def walk(
+        self, count: int, given: dict[str, np.ndarray], act: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Items (count, D) int32 in coding order, made step by step: ``act(params (count, 1, p) int64, where (1,))``
+        gives the elements (count, 1) at the place ``where`` of the coding order."""
+        p, nobody = self.leaf.parameters, (None,) * 8
+
+        def each(first: int, last: int, run: _Run) -> None:
+            for step in range(first, last):
+                run(first, step, step + 1, nobody, None, None, nobody[:4], None)
+                params = run.space[self.output_rows[step * p : (step + 1) * p]].T.astype(np.int64)
+                run.space[run.x_row + step] = act(params[:, None], np.array([step]))[:, 0]
+
+        return self._through_blocks(count, given, each)
+
+    def _through_blocks(
+        self, count: int, given: dict[str, np.ndarray], go: Callable[[int, int, _Run], None]
+    ) -> np.ndarray:
+        """Items (count, D) int32 in coding order: to each block what earlier ones send, then ``go(first, last, run)``,
+        which runs through its steps and sets their elements."""
+        run = _Run(self, count)
+        self._context_values(run.space, given, count)
         room = _Room(self.layers, count, self.dtype)
         for block, (first, last) in enumerate(self.blocks):
             for layer in self.layers:
                 start = self.bases[layer.value] + (0 if self.wide[layer.value] else self.starts[layer.value, first])
-                sums = wide if self.wide[layer.value] else space
-                layer.begin(block, space[self.bases[layer.operand] :], sums[start:], room)
-            stack.reserve(pops=most * (last - first))
-            stack.check(
-                advance_block(
-                    first,
-                    last,
-                    self.program,
-                    self.starts,
-                    self.bases,
-                    self.source_a,
-                    None if self.is_plain else self.source_b,
-                    self.numbers,
-                    self.weights,
-                    None if self.is_plain else self.table_values,
-                    self.output_rows,
-                    x_row,
-                    leaf.parameters,
-                    *numbers,
-                    params,
-                    cuts,
-                    space,
-                    wide if self.any_wide else None,
-                    piece,
-                    stack.state,
-                    stack.words,
-                    stack.count,
-                    stack.bounds,
-                    fixed,
-                )
-            )
+                sums = run.wide if self.wide[layer.value] else run.space
+                layer.begin(block, run.space[self.bases[layer.operand] :], sums[start:], room)
+            go(first, last, run)
             for operand in room.sums:
                 start, stop = self.bases[operand] + self.starts[operand, [first, last]]
-                sum_items(space[start:stop], room.items, room.sums[operand][self.starts[operand, first] :])
-        return np.ascontiguousarray(space[x_row : x_row + self.steps].T).astype(np.int32)
+                sum_items(run.space[start:stop], room.items, room.sums[operand][self.starts[operand, first] :])
+        return np.ascontiguousarray(run.space[run.x_row : run.x_row + self.steps].T).astype(np.int32)
+
+
+class _Run:
+    """The units of a group of items, and the compiled steps over them.
+
+    space (rows, n), wide (wide rows, n): see ``advance_block``. x_row: where the elements stand in ``space``.
+    """
+
+    def __init__(self, plan: DensePlan, count: int) -> None:
+        self.plan = plan
+        self.x_row = int(plan.bases[plan.x]) if plan.x >= 0 else plan.rows
+        # Where the network ignores the item, its symbols still need a place.
+        self.space = np.zeros((plan.rows + (plan.steps if plan.x < 0 else 0), count), plan.dtype)
+        self.wide = np.empty((plan.wide_rows, count), np.float64)
+        self.piece = np.empty(count, plan.dtype) if plan.any_wide else None
+
+    def __call__(
+        self,
+        block_step: int,
+        first: int,
+        last: int,
+        numbers: tuple[Any, ...],
+        params: np.ndarray | None,
+        cuts: np.ndarray | None,
+        coder: tuple[Any, ...],
+        known: np.ndarray | None,
+    ) -> bool:
+        """Steps first .. last - 1 of the block that begins at ``block_step``. numbers: of the leaf; coder: state,
+        words, count and bounds of a stack."""
+        plan = self.plan
+        return advance_block(
+            block_step,
+            first,
+            last,
+            plan.program,
+            plan.starts,
+            plan.bases,
+            plan.source_a,
+            None if plan.is_plain else plan.source_b,
+            plan.numbers,
+            plan.weights,
+            None if plan.is_plain else plan.table_values,
+            plan.output_rows,
+            self.x_row,
+            plan.leaf.parameters,
+            *numbers,
+            params,
+            cuts,
+            self.space,
+            self.wide if plan.any_wide else None,
+            self.piece,
+            *coder,
+            known,
+        )
 
 
 class _Layer:
