@@ -20,6 +20,7 @@ from torch import Tensor
 from codelength.errors import FreezeError, NotRepresentable
 from codelength.exact.operations import FLOAT32_EXACT, Tensors, Type
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule
+from codelength.exact.steps import AdditiveStep
 from codelength.freezing.emit import NetworkEmitter
 from codelength.freezing.emitter import store
 from codelength.freezing.quantity import Target
@@ -184,8 +185,10 @@ def _compare(
     allowed = tolerance
     if allowed is None:
         allowed = EXACT_TOLERANCE if frozen.kind == "exact" else BOUND_TOLERANCE
-        if frozen.kind != "exact" and math.isfinite(report.float_bits):
-            # Bounds are drawn with noise of their own on either side; what it explains is not held against freezing.
+        chance = frozen.kind != "exact" or AdditiveStep.feature in frozen.features
+        if chance and math.isfinite(report.float_bits):
+            # Bounds are drawn with noise of their own on either side, and a shift near the middle between two symbols
+            # may be rounded to either. What chance explains is not held against freezing.
             noise = float((frozen_bits - bits).std()) / math.sqrt(len(bits))
             allowed += 3 * noise / abs(report.float_bits)
     if not math.isfinite(report.float_bits):
