@@ -31,20 +31,6 @@ def same(left: Any, right: Any) -> bool:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
-    """How often each block is decoded, whoever asks for it."""
-    counts: Counter[int] = Counter()
-    original = Archive.decode_block
-
-    def counted(self: Archive, block: Any) -> np.ndarray:
-        counts[block.number] += 1
-        return original(self, block)
-
-    monkeypatch.setattr(Archive, "decode_block", counted)
-    return counts
-
-
-@pytest.fixture
 def pairs_archive(pairs: FrozenModel, pair_items: np.ndarray, tmp_path: Path) -> Path:
     """Three hundred items in fifteen blocks."""
     cl.compress(pair_items, tmp_path / "pairs.clen", pairs, block=20)

@@ -10,11 +10,11 @@ import numpy as np
 from codelength.coding.stack import Stack
 from codelength.coding.symbols import check_range, refuse
 from codelength.exact.conditional import SequentialConditional
-from codelength.exact.network import Network, is_integer, read_object
+from codelength.exact.network import Network, read_object
 from codelength.exact.operations import Tensors, Type, require
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule, schedule_from_json
-from codelength.exact.steps import Range, Step
-from codelength.exact.uniform import MAX_UNIFORM, pop_uniform, push_uniform
+from codelength.exact.steps import Range, Step, check_scales
+from codelength.exact.uniform import pop_uniform, push_uniform
 
 
 class StepLeaf:
@@ -54,12 +54,10 @@ class AutoregressiveStep(Step):
         tensors: Tensors,
         context: dict[str, Type],
     ) -> None:
-        require(0 <= denominator <= 20, "a denominator is out of bounds")
         require(scales in tensors, f"a step names a tensor {scales!r} that the program does not hold")
         self.table = tensors[scales].astype(np.int64)
-        require(self.table.ndim == 1 and len(self.table) >= 1, "the scales are not a list")
-        least, most = int(self.table.min()), int(self.table.max())
-        require(least >= 1 and most <= min(1 << denominator, MAX_UNIFORM), "a scale is out of bounds")
+        check_scales(self.table, denominator)
+        require(int(self.table.max()) <= 1 << denominator, "a scale is out of bounds")
         require(low == 0 and 1 <= high < 1 << 16, "an autoregressive step needs numbers from 0 on, below 2^16")
         super().__init__((low, high), (low, high))
         self.high, self.denominator, self.shape = high, denominator, shape
@@ -73,7 +71,6 @@ class AutoregressiveStep(Step):
     ) -> Step:
         read_object(record, {"network", "schedule", "scales", "denominator"}, "an autoregressive step")
         require(isinstance(record["scales"], str), "an autoregressive step names no tensor")
-        require(is_integer(record["denominator"]), "a denominator is not a number")
         network, schedule = Network.from_json(record["network"]), schedule_from_json(record["schedule"])
         known = {**context, "count": Type((1,), 0, 0)}
         return cls(network, schedule, record["scales"], record["denominator"], shape, *before, tensors, known)

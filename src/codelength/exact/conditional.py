@@ -337,7 +337,7 @@ class SequentialConditional(FrozenConditional):
         return x.reshape(count, *shape)
 
     def mode(self, count: int, context: dict[str, Any]) -> np.ndarray:
-        """Items (count, *shape) of the median of every element, given those before it: a pass for every step."""
+        """Items (count, *shape) of the median of every element, given those before it."""
 
         def step(params: np.ndarray, where: np.ndarray) -> np.ndarray:
             return Elements(self.leaf, params, params.shape[1:2]).mode()

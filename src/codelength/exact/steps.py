@@ -171,7 +171,7 @@ class ScaleStep(Step):
     ) -> Step:
         read_object(record, {"scales", "shifts", "denominator", "low", "high"}, "a scale step")
         scales, shifts = (_named(record[name], tensors, name).astype(np.int64) for name in ("scales", "shifts"))
-        _check_scales(scales, record["denominator"])
+        check_scales(scales, record["denominator"])
         require(
             shifts.shape == scales.shape and math.prod(shape) % len(scales) == 0,
             "scales and shifts do not fit the channels",
@@ -296,7 +296,7 @@ class AffineStep(_Coupling):
     ) -> Step:
         read_object(record, {"network", "moves", "scales", "denominator"}, "an affine step")
         places, scales = _moved(record, tensors, shape), _named(record["scales"], tensors, "scales").astype(np.int64)
-        _check_scales(scales, record["denominator"])
+        check_scales(scales, record["denominator"])
         network = Network.from_json(record["network"])
         return cls(network, places, scales, record["denominator"], (math.prod(shape),), tensors, context, before)
 
@@ -337,7 +337,7 @@ class CouplingStep(AffineStep):
         keys = {"network", "moves", "scales", "denominator", "shape", "low", "high"}
         read_object(record, keys, "a coupling step")
         places, scales = _moved(record, tensors, shape), _named(record["scales"], tensors, "scales").astype(np.int64)
-        _check_scales(scales, record["denominator"])
+        check_scales(scales, record["denominator"])
         network, seen = Network.from_json(record["network"]), _seen_shape(record["shape"], shape)
         keeps = _keeps(record)
         return cls(network, places, scales, record["denominator"], seen, tensors, context, before, keeps)
@@ -417,7 +417,8 @@ def _moved(record: dict[str, Any], tensors: Tensors, shape: tuple[int, ...]) -> 
     return np.flatnonzero(moves)
 
 
-def _check_scales(scales: np.ndarray, denominator: Any) -> None:
+def check_scales(scales: np.ndarray, denominator: Any) -> None:
+    """Raise ProgramError unless these are numerators over 2^denominator."""
     require(is_integer(denominator) and 0 <= denominator <= MAX_DENOMINATOR, "a denominator is out of bounds")
     require(scales.ndim == 1 and len(scales) >= 1, "the scales are not a list")
     require(int(scales.min()) >= 1 and int(scales.max()) <= MAX_UNIFORM, "a scale is out of bounds")

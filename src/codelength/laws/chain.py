@@ -6,7 +6,7 @@ path, and of flows that factor elements out (Dinh, Sohl-Dickstein, Bengio 2017, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,28 +90,25 @@ class Chain(Law):
                 yield part, values, given
                 given = {**given, part.name: values}
 
-    def exports(self, x: Any, context: Context) -> Context:
-        flat, given = x.reshape(len(x), -1), dict(context)
+    def walk(self, context: Context, count: int, make: Callable[[Group, Context], Any]) -> Context:
+        """The context after the last part: groups come from ``make(group, given)``, in order, ``given`` being the
+        context that the group's law stands in."""
+        given = dict(context)
         for part in self.parts:
-            given[part.name] = part.of(flat) if isinstance(part, Group) else part.features(given, len(x))
+            given[part.name] = make(part, dict(given)) if isinstance(part, Group) else part.features(given, count)
+        return given
+
+    def exports(self, x: Any, context: Context) -> Context:
+        flat = x.reshape(len(x), -1)
+        given = self.walk(context, len(x), lambda group, _: group.of(flat))
         return {part.name: given[part.name] for part in self.parts}
 
-    def joined(self, values: list[Any], count: int) -> Any:
-        """Items (n, *shape) from their groups, in order."""
-        library = library_of(values[0])
-        flat = library.joined([v.reshape(count, -1) for v in values], [group.places for group in self.groups])
+    def made(self, context: Context, count: int, make: Callable[[Group, Context], Any]) -> Any:
+        """Items (count, *shape) of the groups that ``make`` gives, see ``walk``."""
+        given = self.walk(context, count, make)
+        values = [given[group.name].reshape(count, -1) for group in self.groups]
+        flat = library_of(values[0]).joined(values, [group.places for group in self.groups])
         return flat.reshape(count, *self.shape)
-
-    def _each(self, context: Context, count: int, make: Any) -> Any:
-        """Items whose groups are made one after another, by ``make(group, given)``."""
-        given, made = dict(context), []
-        for part in self.parts:
-            if isinstance(part, Define):
-                given[part.name] = part.features(given, count)
-            else:
-                given[part.name] = make(part, dict(given))
-                made.append(given[part.name])
-        return self.joined(made, count)
 
     # ---- readings
 
@@ -132,17 +129,17 @@ class Chain(Law):
             logs.append(log_prob)
             return values
 
-        return self._each(context, count, make), sum(logs)
+        return self.made(context, count, make), sum(logs)
 
     def mode(self, x_context: Context, count: int) -> Any:
-        return self._each(x_context, count, lambda group, given: group.law.mode(given, count))
+        return self.made(x_context, count, lambda group, given: group.law.mode(given, count))
 
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
         for group, values, given in reversed(list(self.steps(x, context))):
             group.law.push(stack, values, given, start)
 
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
-        return self._each(context, count, lambda group, given: group.law.pop(stack, count, given, start))
+        return self.made(context, count, lambda group, given: group.law.pop(stack, count, given, start))
 
 
 def _alike(one: Any, other: Any) -> bool:

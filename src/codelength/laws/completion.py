@@ -16,7 +16,7 @@ import numpy as np
 from codelength.coding.stack import Stack
 from codelength.errors import NotRepresentable, UsageError
 from codelength.exact.conditional import arrange
-from codelength.laws.chain import Chain, Define
+from codelength.laws.chain import Chain, Group
 from codelength.laws.contract import Context, Law
 from codelength.laws.frozen import GROUP_MEMORY, FrozenModel
 from codelength.laws.independent import Independent
@@ -74,16 +74,16 @@ def _draw(law: Law, stack: Stack, count: int, context: Context, known: np.ndarra
             items[where], bits[where] = values, figures
         return items, bits
     if isinstance(law, Chain):
-        seen = dict(context)
-        bits, made = np.zeros(count), []
-        for step in law.parts:
-            if isinstance(step, Define):
-                seen[step.name] = step.features(seen, count)
-                continue
-            seen[step.name], figures = _draw(step.law, stack, count, seen, known[:, step.places])
-            bits += figures
-            made.append(seen[step.name])
-        return law.joined(made, count), bits
+        bits = np.zeros(count)
+
+        def make(group: Group, given: Context) -> np.ndarray:
+            nonlocal bits
+            values, figures = _draw(group.law, stack, count, given, known[:, group.places])
+            bits = bits + figures
+            return values
+
+        items = law.made(context, count, make)
+        return items, bits
     conditional: Any
     if isinstance(law, Sequential):
         conditional = law.conditional

@@ -18,10 +18,10 @@ from codelength.laws.contract import Context, Law
 class Pushforward(Law):
     """log p(x) = log base(y) + log |dy/dx| with y = steps(x).
 
-    Each step has, in floating point, ``determinant(x, context) -> (y, log-determinant in nats)`` and ``invert(y,
-    context) -> x``; on integers, ``forward(stack, x, context, start) -> y`` and its mirror image ``inverse``. It says
-    whether it ``spends``: it scales then, and pushes and pops remainders. Without such steps the law is as exact as its
-    base.
+    Each step has, in floating point, ``determinant(x, context) -> (y, log-determinant in nats)``,
+    ``invert(y, context) -> x``, and ``drawn(y, context)``, which gives x and the log-determinant there in one go; on
+    integers, ``forward(stack, x, context, start) -> y`` and its mirror image ``inverse``. It says whether it
+    ``spends``: it scales then, and pushes and pops remainders. Without such steps the law is as exact as its base.
 
     shape: of an item. Items are integers from ``low`` to ``low + symbols - 1``; symbols is None where the items are
     what a flow around this one makes of its own, as in multi-scale flows: freezing then takes the range that it sees.
@@ -75,11 +75,7 @@ class Pushforward(Law):
         """Items, which steps that scale do not round to the grid in floating point, and their log-densities."""
         x, total = self.base.draw(count, context, generator)
         for step in reversed(self.steps):
-            if hasattr(step, "drawn"):
-                x, change = step.drawn(x, context)
-            else:
-                x = step.invert(x, context)
-                _, change = step.determinant(x, context)
+            x, change = step.drawn(x, context)
             total = total + change
         if not any(step.spends for step in self.steps):
             x = library_of(x).on_grid(x, self.low, None)

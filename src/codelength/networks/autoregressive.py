@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from codelength.networks.conditionals import DegreeConditional, RasterConditional, floats
+from codelength.networks.coupling import FloatStep
 
 #: Gates are frozen as rational numbers below one, of logits in units of 2^-GATE_BITS up to plus and minus GATE_LIMIT.
 GATE_BITS = 6
@@ -31,7 +32,7 @@ class GateAndMean:
         self.standard = grid.standard
 
 
-class InverseAutoregressive(nn.Module):
+class InverseAutoregressive(FloatStep):
     """z = g y + (1 - g) m with the gate g = sigmoid(s); s and m of element i from the y of those before it.
 
     conditional: ``DegreeConditional`` or ``RasterConditional`` over a network that gives (s, m) for each element, its

@@ -29,11 +29,16 @@ LOG_SCALE_LIMIT = 4.0
 DENOMINATOR_BITS = 12
 
 
-class _Uncoded(nn.Module):
-    """What steps in floating point say to whoever wants to code."""
+class FloatStep(nn.Module):
+    """Base of the steps in floating point: what they say to whoever wants to code, and how a draw gets its density.
+
+    ``determinant(x, context) -> (y, log-determinant in nats)`` and ``invert(y, context) -> x`` are each step's own.
+    """
 
     #: Whether the step scales, so that its frozen twin pushes and pops remainders.
     spends = False
+    determinant: Any
+    invert: Any
 
     def forward(self, stack: Any, x: Tensor, context: dict[str, Any], start: bool) -> Tensor:
         raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
@@ -41,8 +46,13 @@ class _Uncoded(nn.Module):
     def inverse(self, stack: Any, y: Tensor, context: dict[str, Any], start: bool) -> Tensor:
         raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
 
+    def drawn(self, y: Tensor, context: dict[str, Any]) -> tuple[Tensor, Any]:
+        """x that y comes from, and log |dy/dx| there in nats, (n,) or a number."""
+        x = self.invert(y, context)
+        return x, self.determinant(x, context)[1]
 
-class GridOffset(_Uncoded):
+
+class GridOffset(FloatStep):
     """y = x + value: moves the grid, changes no volume."""
 
     def __init__(self, value: int) -> None:
@@ -56,7 +66,7 @@ class GridOffset(_Uncoded):
         return y - self.value
 
 
-class Permutation(_Uncoded):
+class Permutation(FloatStep):
     """y_d = x_index[d], index (D,) being a permutation. Raises ValueError where it is none."""
 
     index: Tensor
@@ -103,7 +113,7 @@ def channel_mask(shape: tuple[int, int, int], last: bool) -> Tensor:
     return (is_last == last).long().expand(shape)
 
 
-class ChannelScale(_Uncoded):
+class ChannelScale(FloatStep):
     """y = x exp(s) + t with one s and one t for each channel, which is the last axis.
 
     log_scales (C,) in nats, clamped to +-``limit``; shifts (C,) in units of 2^shift_bits grid steps; zero at
@@ -133,7 +143,7 @@ class ChannelScale(_Uncoded):
         return ((_by_channel(y, len(scale)) - shift) * torch.exp(-scale)).reshape(y.shape)
 
 
-class _Coupling(NetworkInputs, _Uncoded):
+class _Coupling(NetworkInputs, FloatStep):
     """Base of the steps that move some elements by what a network says of the others.
 
     moves: of the shape of an item, or flat (D,), of zeros and ones: elements that move. shape: None, or (H, W, C).
