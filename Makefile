@@ -8,6 +8,10 @@ PIP = $(BIN)/python -m pip install --quiet --no-compile $(EXTRA_PIP) -c constrai
 LIGHT ?= .venv-light
 OUT ?= out/demo
 
+# Packages are installed uncompiled, so Python keeps what it compiles when they are first imported: without that,
+# each of the hundred processes that the tests start would compile torch again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check tests light machines tables clean
 
 demo: $(VENV)/.demo
