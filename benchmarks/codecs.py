@@ -29,7 +29,7 @@ from PIL import Image
 import codelength as cl
 from benchmarks.common import Benchmark, Row, limit_threads, parser
 from codelength.errors import UsageError
-from codelength.report.codecs import STREAMS, image_codecs, mosaic
+from codelength.report.codecs import JPEGXL_EFFORTS, STREAMS, image_codecs, mosaic
 
 CASES = ("threshold-digits:test=made-digits", "binarized-mnist:test=made-binarized-mnist", "mnist:test")
 SHORT = 0.2  # seconds below which a run is repeated
@@ -50,8 +50,8 @@ def pictures(symbols: int) -> dict[str, tuple[Encode, Decode]]:
     }
     if imagecodecs.JPEGLS.available:
         found["JPEG-LS"] = (lambda x: bytes(imagecodecs.jpegls_encode(x)), imagecodecs.jpegls_decode)
-    if imagecodecs.JPEGXL.available:
-        for effort in (7, 9):
+    if imagecodecs.JPEGXL.available:  # an effort a row: they differ in time by far more than in size
+        for effort in JPEGXL_EFFORTS:
             found[f"JPEG XL effort {effort}"] = (_jpegxl(effort), lambda y: imagecodecs.jpegxl_decode(y, numthreads=1))
     return found
 

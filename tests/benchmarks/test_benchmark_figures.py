@@ -19,6 +19,7 @@ from benchmarks import codecs, float_tables, overhead, sampling, tables
 from codelength.data import load_data
 from codelength.freezing import freeze
 from codelength.models.made import MADEConfig, build_made
+from codelength.report.codecs import JPEGXL_EFFORTS
 
 FRAME = {
     "benchmark", "command", "version", "versions", "machine", "threads", "seed", "loaded", "other_cores_busy",
@@ -88,6 +89,9 @@ def test_rates_of_codecs_are_bits_over_elements_of_items(tmp_path, pairs_file):
     ours = rows[-1]
     assert ours["bytes"] == ours["archive_bytes"] - ours["model_bytes"]
     assert ours["bits_per_dim_with_model"] == pytest.approx(8 * ours["archive_bytes"] / (64 * 30))
+    if codecs.imagecodecs.JPEGXL.available:
+        efforts = {row["codec"].removeprefix("JPEG XL effort ") for row in rows if row["codec"].startswith("JPEG XL")}
+        assert efforts == set(map(str, JPEGXL_EFFORTS))
     best = min(row["bits_per_dim"] for row in rows[:-1])
     assert ours["of_best_codec"] == pytest.approx(ours["bits_per_dim"] / best)
 
