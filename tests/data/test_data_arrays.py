@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from array_files import idx_bytes, write_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -17,10 +18,8 @@ from codelength.data.arrays import (
     arrays_of,
     from_array,
     guess_layout,
-    idx_bytes,
     read_arrays,
     read_idx,
-    write_arrays,
 )
 from codelength.data.dataset import items_sha256
 from codelength.errors import DataError, UsageError
@@ -289,11 +288,3 @@ def test_large_files_are_mapped_not_loaded(tmp_path, monkeypatch):
     kind, arrays = read_arrays(tmp_path / "large.npy")
     assert kind == "array" and isinstance(arrays[""], np.memmap)
     assert np.array_equal(load_data(tmp_path / "large.npy").items[:, 0], np.arange(1000) / 3)
-
-
-def test_existing_files_are_not_overwritten(tmp_path):
-    write_arrays(tmp_path / "a.npy", {"": np.zeros(3)})
-    with pytest.raises(FileExistsError):
-        write_arrays(tmp_path / "a.npy", {"": np.ones(3)})
-    with pytest.raises(DataError, match="one array"):
-        write_arrays(tmp_path / "b.npy", {"x": np.zeros(3), "y": np.zeros(3)})

@@ -30,7 +30,6 @@ from codelength.data.images import (
     read_pixels,
     reduce,
     scan,
-    write_pixels,
     written_name,
 )
 from codelength.errors import DataError
@@ -556,13 +555,6 @@ def test_names_that_are_not_utf8_survive(tmp_path):
         pytest.skip("this file system takes only UTF-8 names")
     (entry,) = scan(tmp_path)
     assert os.fsencode(entry.name) == b"caf\xe9.txt"
-
-
-def test_writing_never_replaces_a_file(tmp_path):
-    write_pixels(tmp_path / "a.png", Pixels(noise("L"), "L"))
-    assert np.array_equal(read_pixels(tmp_path / "a.png").array, noise("L"))
-    with pytest.raises(FileExistsError):
-        write_pixels(tmp_path / "a.png", Pixels(noise("L"), "L"))
 
 
 def test_one_bit_images_hold_zeros_and_ones(tmp_path):

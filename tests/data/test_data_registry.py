@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
+from array_files import idx_bytes
 
 from codelength.data import datasets, load_data
-from codelength.data.arrays import idx_bytes
 from codelength.data.dataset import items_sha256
 from codelength.data.load import parse_spec
 from codelength.data.pinned import ITEMS

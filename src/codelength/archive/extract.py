@@ -309,9 +309,7 @@ class _ArrayJob:
         return self.selection.start, min(self.selection.stop, self.archive.items)
 
     def _write_array(self, file: Any, info: ArrayInfo, *, idx: bool = False, start: int | None = None) -> None:
-        """An array of items from number ``start`` on (that of the selection where None) as ``.npy`` or
-        IDX.
-        """
+        """An array of items from number ``start`` on (that of the selection where None) as ``.npy`` or IDX."""
         first = self._range()[0] if start is None else start
         dtype = np.dtype(info.dtype)
         count = info.shape[0]
@@ -406,9 +404,7 @@ class _ArrayJob:
 
 
 def _members(archive: Archive) -> Iterator[tuple[str, ArrayInfo | int, int]]:
-    """Name, array or number of the kept file, and first item, of all members of an ``.npz`` in their
-    order.
-    """
+    """Name, array or number of the kept file, and first item, of all members of an ``.npz`` in their order."""
     arrays = {array.name: array for array in archive.header.arrays}
     item, kept = 0, archive.directory.items
     for name in archive.header.members:

@@ -100,8 +100,7 @@ class Archive:
         features: numbers of those that are known; the model's own list where None.
 
         Raises DataError if the file cannot be read; NotAnArchive, NewerVersion, Truncated, CorruptHeader,
-        UnknownFeature,
-        TooLarge.
+        UnknownFeature, TooLarge.
         """
         path = Path(path)
         file = open_regular(path, "an archive")
@@ -199,9 +198,7 @@ class Archive:
         return any(stream.type == MODEL for stream in self.directory.streams)
 
     def load_model(self) -> Model:
-        """The frozen model, embedded or found by the resolver; raises WrongModel, ProgramError,
-        UnknownFeature.
-        """
+        """The frozen model, embedded or found by the resolver; raises WrongModel, ProgramError, UnknownFeature."""
         if self._model is None:
             self._model = self._find_model()
             if self._model.sha256 != self.header.model_sha256:
@@ -298,11 +295,10 @@ class Archive:
         damaged: list[Damage] | None = None,
         decode: Callable[[Block], np.ndarray] | None = None,
     ) -> Iterator[Items]:
-        """Items of every block that holds some of the selection (all where None), in the file's order, a
-        block at a time.
+        """Items of every block that holds some of the selection (all where None), in the file's order, a block at a
+        time.
 
-        damaged: blocks that cannot be decoded are reported here and left out; where None, the first one
-        raises.
+        damaged: blocks that cannot be decoded are reported here and left out; where None, the first one raises.
         decode: in place of ``decode_block``, for callers that keep blocks.
         """
         selection = selection or self.select()
@@ -419,9 +415,8 @@ class Archive:
     _last_piece: tuple[int, bytes] = (-1, b"")
 
     def _joined(self, stream: int, start: int, size: int) -> Iterator[bytes]:
-        """The bytes ``start`` to ``start + size`` of a stream of files; the block used last is kept for
-        the next call.
-        """
+        """The bytes ``start`` to ``start + size`` of a stream of files; the block used last is kept for the next
+        call."""
         blocks = self.directory.blocks_of[stream]
         low, high = 0, len(blocks)
         while low < high:  # the first block that ends behind start
@@ -467,9 +462,8 @@ class Archive:
         limit = max(OUTPUT_BYTES, OUTPUT_RATIO * self._size) if max_output is None else max_output
         if size > limit:
             raise TooLarge(
-                f"decoding would produce {size} bytes, more than the limit of {limit}; take a range, or "
-                f"raise the limit "
-                f"with max_output if you trust this archive of {self._size} bytes"
+                f"decoding would produce {size} bytes, more than the limit of {limit}; take a range, or raise the "
+                f"limit with max_output if you trust this archive of {self._size} bytes"
             )
 
     def read(
@@ -480,12 +474,10 @@ class Archive:
         damaged: list[Damage] | None = None,
         max_output: int | None = None,
     ) -> np.ndarray | list[np.ndarray | bytes]:
-        """Items in memory: one array (n, *shape) for arrays; for folders a list in the original order,
-        with bytes for items that
-        are kept as whole files.
+        """Items in memory: one array (n, *shape) for arrays; for folders a list in the original order, with bytes for
+        items that are kept as whole files.
 
-        damaged: report damaged blocks here instead of raising; their items are zeros (for folders: empty
-        bytes).
+        damaged: report damaged blocks here instead of raising; their items are zeros (for folders: empty bytes).
         max_output: bytes that may be produced; without it ``OUTPUT_RATIO`` and ``OUTPUT_BYTES`` rule.
 
         Raises CorruptBlock, TooLarge, UsageError.

@@ -1,7 +1,6 @@
 """Where an archive's items come from: arrays, or the images of a folder.
 
-A source hands out items in pieces, so that a writer never holds more than a block. Reading files and
-pixels is the
+A source hands out items in pieces, so that a writer never holds more than a block. Reading files and pixels is the
 business of the data layer; here they arrive as arrays and as entries with methods to read them.
 """
 
@@ -36,7 +35,7 @@ class ItemClass:
 class Source(Protocol):
     """What ``write_archive`` compresses.
 
-    kind, name, arrays, members: as in the header.  names: of all entries (folders), else None.
+    kind, name, arrays, members: as in the header. names: of all entries of a folder, None elsewhere.
     axes: transposition from items to the model's events where it is not to be guessed.
     """
 
@@ -91,10 +90,9 @@ class ArraySource:
 
     arrays: an array, or the members of an ``.npz`` by name: the arrays that hold the items are joined, the others, and
         what is no array (bytes), are kept whole. Arrays may be memory-mapped.
-    kind: "array", "npz" or "idx".  name: of the file they came from.
+    kind: "array", "npz" or "idx". name: of the file they came from.
     axes: transposition from an item to the model's event; guessed where None.
-    coded: names of the arrays whose rows are the items; without it, the largest with several axes (the
-    largest of all
+    coded: names of the arrays whose rows are the items; without it, the largest with several axes (the largest of all
         if none has) and those like it.
 
     Raises DataError for arrays of Python objects.
@@ -220,10 +218,9 @@ class FolderEntry(Protocol):
 
     name: relative, with ``/`` between parts.
     is_image: whether it counts as an item; other files are kept beside the items.
-    mode: one of ``layout.MODES`` if its pixels are to be kept as values, "" if it is to be kept as a whole
-    file.
-    shape: of the pixels (H, W) or (H, W, channels), with the number of images before it where a whole file is
-        known to hold several; () where unknown.
+    mode: one of ``layout.MODES`` if its pixels are to be kept as values, "" if it is to be kept as a whole file.
+    shape: of the pixels, (h, w) or (h, w, channels), with the number of images before it where a whole file is known to
+        hold several; () where unknown.
     metadata: what the file holds beside its pixels.
     """
 

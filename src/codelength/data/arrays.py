@@ -208,45 +208,6 @@ def read_arrays(path: Path) -> tuple[str, dict[str, Any]]:
     return "idx", {"": read_idx(path)[0]}
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a new ``.npy`` (one array), ``.npz`` or IDX file (any other ending; gzipped if it is ``.gz``).
-
-    Type, byte order, shape and memory order are kept; the same arrays give the same bytes.
-
-    Raises DataError for several arrays where one belongs and for types that IDX does not have, OSError if the
-    file exists or cannot be written.
-    """
-    suffix = path.suffix.lower()
-    if suffix != ".npz" and len(arrays) != 1:
-        raise DataError(f"expected one array for {path}, got {len(arrays)}; give a name that ends in .npz")
-    with path.open("xb") as stream:
-        if suffix == ".npz":
-            with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, array in arrays.items():
-                    # A fixed date: the format's oldest.
-                    info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-                    info.compress_type = zipfile.ZIP_DEFLATED
-                    with archive.open(info, "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
-            return
-        (array,) = arrays.values()
-        if suffix == ".npy":
-            np.lib.format.write_array(stream, array, allow_pickle=False)
-        elif suffix == ".gz":
-            stream.write(gzip.compress(idx_bytes(array), mtime=0))
-        else:
-            stream.write(idx_bytes(array))
-
-
-def idx_bytes(array: np.ndarray) -> bytes:
-    """An array as an IDX file.  Raises DataError for types that IDX does not have."""
-    for code, dtype in IDX_TYPES.items():
-        if np.dtype(dtype) == array.dtype.newbyteorder(">"):
-            header = bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-            return header + array.astype(dtype).tobytes()
-    raise DataError(f"expected one of the types of IDX (u1, i1, i2, i4, f4, f8), got {array.dtype}")
-
-
 def guess_layout(shape: tuple[int, ...]) -> str:
     """The axes that an array likely has; channels are an axis of 1, 3 or 4, last if both ends qualify."""
     if len(shape) == 3:

@@ -320,13 +320,6 @@ def _image(array: np.ndarray, mode: str) -> Image.Image:
     return Image.frombytes(mode, size, np.ascontiguousarray(array).tobytes())
 
 
-def write_pixels(path: Path, pixels: Pixels) -> None:
-    """Write pixels to a new file (``encode_image``).  Raises OSError, also if the file exists."""
-    data = encode_image(pixels, path.name)
-    with path.open("xb") as stream:
-        stream.write(data)
-
-
 # ---- files of a folder, looked at -----------------------------------------------------------------------------
 
 
