@@ -43,15 +43,16 @@ if _TYPE_CHECKING:
     from codelength.errors import CodelengthError
     from codelength.laws.frozen import FrozenModel
     from codelength.laws.space import Space
-    from codelength.likelihood.estimate import Comparison, Estimate, compare
+    from codelength.likelihood.comparison import Comparison, compare
+    from codelength.likelihood.result import Estimate
 
 _HOMES = {
     "ArchiveItems": "codelength.archive.opened",
     "CodelengthError": "codelength.errors",
-    "Comparison": "codelength.likelihood.estimate",
+    "Comparison": "codelength.likelihood.comparison",
     "DataSet": "codelength.data.dataset",
-    "Estimate": "codelength.likelihood.estimate",
-    "compare": "codelength.likelihood.estimate",
+    "Estimate": "codelength.likelihood.result",
+    "compare": "codelength.likelihood.comparison",
     "FrozenModel": "codelength.laws.frozen",
     "Space": "codelength.laws.space",
 }

@@ -38,7 +38,10 @@ from codelength.errors import NotFrozen, NotRepresentable, UsageError, needing_t
 from codelength.files import check_destination, exists_already, write_atomically
 from codelength.laws.space import Space
 from codelength.likelihood.batches import as_they_are, batches
-from codelength.likelihood.estimate import Density, Estimate, Settings, estimate, estimate_by, worse_than_uniform
+from codelength.likelihood.estimate import estimate, estimate_by
+from codelength.likelihood.methods import Density
+from codelength.likelihood.result import Estimate, worse_than_uniform
+from codelength.likelihood.settings import Settings
 from codelength.resolve import (
     find_packaged,
     load_model,
@@ -375,7 +378,7 @@ def evaluate(
         figure is called ``unchecked``.
     arithmetic: ``frozen`` (as files are coded; the default) or ``float``, which needs a run folder or a module.
     estimator, samples, proposal, start, temperatures, leapfrog, two_sided: for models whose likelihood is a bound, see
-        ``codelength.likelihood.estimate.Settings``; exact models answer exactly whatever is asked. Annealing, and
+        ``codelength.likelihood.settings.Settings``; exact models answer exactly whatever is asked. Annealing, and
         proposals other than ``posterior``, need continuous latents: they run on a thawed model, in floating point.
     limit: evaluate that many items, chosen at random with ``seed``.
 
@@ -391,47 +394,55 @@ def evaluate(
         temperatures=temperatures,
         leapfrog=leapfrog,
         two_sided=two_sided,
+        arithmetic=arithmetic,
+        limit=limit,
+        seed=seed,
+        device=device,
+        max_memory=max_memory,
     )
     loaded = as_data(data, layout=layout, trust_download=trust_download)
-    density, space = _density(model, arithmetic, device)
-    index = None if limit is None or limit >= len(loaded) else choose(len(loaded), _positive(limit), seed)
-    size = _batch_size(model, loaded, max_memory)
+    return evaluate_as(model, loaded, settings, progress=progress)
+
+
+def evaluate_as(
+    model: Model | nn.Module, data: DataSet, settings: Settings, *, progress: Callable[[int], None] | None = None
+) -> Estimate:
+    """``evaluate`` as the settings say."""
+    density, space = _density(model, settings.arithmetic, settings.device)
+    limit = settings.limit
+    index = None if limit is None or limit >= len(data) else choose(len(data), limit, settings.seed)
+    size = _batch_size(model, data, settings.max_memory)
     if density.arithmetic == "float" and space is not None:
-        _check_causal(density, loaded, space, index)
-    if getattr(density, "stated", False) and density.kind != "exact" and estimator != "elbo":
+        _check_causal(density, data, space, index)
+    if getattr(density, "stated", False) and density.kind != "exact" and settings.estimator != "elbo":
         raise UsageError(
-            f"{estimator} needs to know how the likelihood is put together, and a {type(model).__name__} has no law() "
-            "to tell; leave the estimator out"
+            f"{settings.estimator} needs to know how the likelihood is put together, and a {type(model).__name__} has "
+            "no law() to tell; leave the estimator out"
         )
     if density.kind == "exact" or settings.on_the_grid:
         result = estimate(
             density,
-            batches(loaded, space, index, size=size) if space is not None else as_they_are(loaded, index, size=size),
-            estimator=estimator,
-            samples=settings.samples,
-            seed=seed,
-            preprocessing=loaded.preprocessing,
+            batches(data, space, index, size=size) if space is not None else as_they_are(data, index, size=size),
+            settings,
+            preprocessing=data.preprocessing,
             progress=progress,
         )
         return result if space is None else dataclasses.replace(result, symbols=space.symbols)
-    if arithmetic == "frozen":
+    if settings.arithmetic == "frozen":
         raise UsageError(
-            f"{estimator} with these options needs continuous latents, which frozen arithmetic does not have; leave "
-            "--arithmetic out, and a frozen model is evaluated in floating point"
+            f"{settings.estimator} with these options needs continuous latents, which frozen arithmetic does not have; "
+            "leave --arithmetic out, and a frozen model is evaluated in floating point"
         )
-    with needing_torch(f"{estimator} with continuous latents"):
+    with needing_torch(f"{settings.estimator} with continuous latents"):
         from codelength.likelihood.continuous import ROWS, Continuous
 
     inner = density.model if hasattr(density, "model") else density.module  # type: ignore[attr-defined]
     # A limit of memory is kept about as well as a density of draws allows: activations are kept for gradients.
-    rows = 0 if max_memory is None else min(ROWS, size)
-    continuous = Continuous(inner, settings, seed=seed, device=device, rows=rows)
+    rows = 0 if settings.max_memory is None else min(ROWS, size)
+    continuous = Continuous(inner, settings, rows=rows)
     method = continuous.method()
     result = estimate_by(
-        method,
-        batches(loaded, space, index, size=method.batch),
-        preprocessing=loaded.preprocessing,
-        progress=progress,
+        method, batches(data, space, index, size=method.batch), preprocessing=data.preprocessing, progress=progress
     )
     both = continuous.two_sided(settings.two_sided) if settings.two_sided else None
     return dataclasses.replace(result, two_sided=both, symbols=space.symbols)
@@ -449,12 +460,6 @@ def _check_causal(density: Any, data: DataSet, space: Space, index: np.ndarray |
             density.kind = "unchecked"
 
 
-def _positive(limit: int) -> int:
-    if limit < 1:
-        raise UsageError(f"expected a limit of at least one item, got {limit}")
-    return limit
-
-
 def _batch_size(model: Any, data: DataSet, max_memory: int | None) -> int:
     if max_memory is None or not _is_frozen(model) or data.items is None:
         return 1024
@@ -463,8 +468,6 @@ def _batch_size(model: Any, data: DataSet, max_memory: int | None) -> int:
 
 def _density(model: Any, arithmetic: str | None, device: str) -> tuple[Density, Any]:
     """What is to be evaluated and its space, None for a module that states none."""
-    if arithmetic not in (None, "float", "frozen"):
-        raise UsageError(f"expected the arithmetic float or frozen, got {arithmetic!r}")
     if isinstance(model, str | os.PathLike) and arithmetic == "float":
         module: Any = load_run(run_folder(model)).model
         from codelength.likelihood.floating import FloatDensity

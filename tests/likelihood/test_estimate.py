@@ -18,8 +18,12 @@ from codelength.errors import EvaluationError, NotRepresentable, UsageError
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
 from codelength.likelihood import weights
-from codelength.likelihood.batches import batches
-from codelength.likelihood.estimate import Batch, Diagnostics, Estimate, Settings, compare, draw_seed, estimate
+from codelength.likelihood.batches import Batch, batches
+from codelength.likelihood.comparison import compare
+from codelength.likelihood.estimate import estimate
+from codelength.likelihood.methods import draw_seed
+from codelength.likelihood.result import Diagnostics, Estimate
+from codelength.likelihood.settings import Settings
 from codelength.report.text import show_comparison, show_estimate
 
 LOG_2 = math.log(2)
@@ -58,7 +62,7 @@ def column(n: int) -> list[Batch]:
 
 def test_exact_figures_are_the_textbook_ones() -> None:
     nats = np.array([-1.0, -2.0, -4.5, -3.0])
-    result = estimate(Table(nats), column(4), estimator="annealed", samples=9)
+    result = estimate(Table(nats), column(4), Settings.of("annealed", samples=9))
     assert result.nats == pytest.approx(-2.625)
     assert result.nats_se == pytest.approx(np.std(nats, ddof=1) / 2)
     assert result.bits_per_dim == pytest.approx(2.625 / LOG_2)
@@ -94,8 +98,8 @@ def test_items_of_different_sizes_share_one_ratio() -> None:
 
 def test_bounds_are_below_the_truth_and_their_errors_are_honest() -> None:
     density = Noisy(truth=-10.0, spread=0.7)
-    elbo = estimate(density, column(500), estimator="elbo", samples=8)
-    importance = estimate(density, column(500), estimator="importance", samples=64)
+    elbo = estimate(density, column(500), Settings.of("elbo", samples=8))
+    importance = estimate(density, column(500), Settings.of("importance", samples=64))
     assert elbo.mc_se is not None and importance.mc_se is not None and importance.mc_se < elbo.mc_se
     assert elbo.nats == pytest.approx(-10 - 0.7**2 / 2, abs=4 * elbo.mc_se)
     assert importance.nats == pytest.approx(-10, abs=4 * importance.mc_se + 0.7**2 / 64)  # less its own small gap
@@ -104,7 +108,7 @@ def test_bounds_are_below_the_truth_and_their_errors_are_honest() -> None:
     assert estimate(density, column(5)).mc_se is None
     assert {elbo.kind, importance.kind} == {"lower_bound"}
     with pytest.raises(UsageError, match="annealed"):
-        estimate(density, column(5), estimator="annealed")
+        estimate(density, column(5), Settings.of("annealed"))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -192,7 +196,7 @@ def test_draws_that_stream_by_give_what_all_at_once_would(spread: float) -> None
     """In any order of magnitude: weights of exp(-2000) and exp(+400) beside each other."""
     draws = np.random.default_rng(3).normal(-700, spread, size=(40, 7))
     for estimator in ("elbo", "importance"):
-        result = estimate(Drawn(draws), column(7), estimator=estimator, samples=40)
+        result = estimate(Drawn(draws), column(7), Settings.of(estimator, samples=40))
         if estimator == "elbo":
             expected, variance = draws.mean(0), draws.var(0, ddof=1) / 40
         else:
@@ -208,7 +212,7 @@ def test_many_draws_take_no_more_memory_than_few(monkeypatch: pytest.MonkeyPatch
 
     def peak(samples: int) -> int:
         tracemalloc.start()
-        estimate(Noisy(-3.0, 1.0), column(20), estimator="importance", samples=samples)
+        estimate(Noisy(-3.0, 1.0), column(20), Settings.of("importance", samples=samples))
         top = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return top
@@ -225,7 +229,7 @@ def test_draws_of_batches_and_seeds_are_independent() -> None:
 
     def halves(seed: int) -> Estimate:
         parts = [Batch(np.arange(250) + at, np.arange(250)[:, None]) for at in (0, 250)]
-        return estimate(Noisy(-3.0, 1.0), parts, estimator="elbo", samples=30, seed=seed)
+        return estimate(Noisy(-3.0, 1.0), parts, Settings.of("elbo", samples=30, seed=seed))
 
     found = halves(1)
     gaps = found.item_nats[:250] - found.item_nats[250:]
@@ -234,7 +238,7 @@ def test_draws_of_batches_and_seeds_are_independent() -> None:
 
 def test_diagnostics_say_how_the_draws_fared_and_leave_the_bound_alone() -> None:
     spread, truth = 0.6, -10.0
-    result = estimate(Noisy(truth, spread), column(400), estimator="importance", samples=200)
+    result = estimate(Noisy(truth, spread), column(400), Settings.of("importance", samples=200))
     assert result.diagnostics is not None
     figures = result.to_json()["diagnostics"]
     assert [point["samples"] for point in figures["curve"]] == [1, 2, 5, 10, 20, 50, 100, 200]
@@ -251,16 +255,16 @@ def test_diagnostics_say_how_the_draws_fared_and_leave_the_bound_alone() -> None
     assert figures["ess_mean"] == pytest.approx(200 / math.exp(spread**2), rel=0.05)
     assert 1 <= figures["ess_min"] == result.diagnostics.ess.min() < figures["ess_mean"]
     assert figures["pareto_k_above_0.7"] < 0.05 and figures["proposal"] == "posterior"
-    heavy = estimate(Noisy(truth, 4.0), column(100), estimator="importance", samples=200).to_json()["diagnostics"]
+    heavy = estimate(Noisy(truth, 4.0), column(100), Settings.of("importance", samples=200)).to_json()["diagnostics"]
     assert heavy["pareto_k_above_0.7"] > 0.6 and heavy["ess_min"] < 5
-    few = estimate(Noisy(truth, spread), column(5), estimator="importance", samples=1).to_json()
+    few = estimate(Noisy(truth, spread), column(5), Settings.of("importance", samples=1)).to_json()
     json.dumps(few, allow_nan=False)
     assert few["diagnostics"]["pareto_k_above_0.7"] is few["diagnostics"]["jackknife_nats_not_a_bound"] is None
-    assert "diagnostics" not in estimate(Table(np.zeros(3)), column(3), estimator="importance").to_json()
+    assert "diagnostics" not in estimate(Table(np.zeros(3)), column(3), Settings.of("importance")).to_json()
 
 
 def test_figures_per_item_hold_the_diagnostics(tmp_path: Path) -> None:
-    result = estimate(Noisy(-3.0, 1.0), column(4), estimator="importance", samples=50)
+    result = estimate(Noisy(-3.0, 1.0), column(4), Settings.of("importance", samples=50))
     result.save_items(tmp_path / "items.csv")
     rows = list(csv.DictReader((tmp_path / "items.csv").read_text().splitlines()))
     assert result.diagnostics is not None
@@ -279,11 +283,20 @@ def test_figures_per_item_hold_the_diagnostics(tmp_path: Path) -> None:
         ({"estimator": "importance", "proposal": "magic"}, "proposals posterior, prior"),
         ({"estimator": "annealed", "start": "magic"}, "start of posterior or prior"),
         ({"estimator": "annealed", "temperatures": 0}, "at least one temperature"),
+        ({"estimator": "annealed", "two_sided": 0}, "at least one two-sided item"),
+        ({"arithmetic": "fixed"}, "arithmetic float or frozen"),
+        ({"limit": 0}, "limit of at least one item"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Settings.of(**options)  # type: ignore[arg-type]
+
+
+def test_settings_are_checked_however_they_are_made() -> None:
+    for options, words in (({"samples": 0}, "sample"), ({"leapfrog": 0}, "leapfrog"), ({"two_sided": -1}, "two-sided")):
+        with pytest.raises(UsageError, match=words):
+            Settings(**options)
 
 
 def test_settings_left_out_are_those_of_the_estimator() -> None:

@@ -17,9 +17,10 @@ from codelength.cli import main
 from codelength.errors import UsageError
 from codelength.freezing.thaw import thaw
 from codelength.laws.frozen import FrozenModel
+from codelength.likelihood.batches import Batch
 from codelength.likelihood.continuous import Continuous
-from codelength.likelihood.estimate import Batch, Settings
 from codelength.likelihood.importance import DRAWS
+from codelength.likelihood.settings import Settings
 from codelength.report.text import show_estimate
 
 BITS = torch.from_numpy(all_bits().astype(np.int64))

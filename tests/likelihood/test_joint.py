@@ -15,9 +15,9 @@ from codelength.freezing.thaw import thaw
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities
 from codelength.laws.space import Space
-from codelength.likelihood.estimate import PROPOSALS
 from codelength.likelihood.importance import importance
 from codelength.likelihood.joint import Joint, Nest
+from codelength.likelihood.settings import PROPOSALS
 from codelength.models.vae import VAEConfig, build_vae
 from codelength.networks.conditionals import UniformIndex
 

@@ -23,7 +23,7 @@ from codelength.sizes import show_size
 
 if TYPE_CHECKING:
     from codelength.laws.frozen import FrozenModel
-    from codelength.likelihood.estimate import Estimate
+    from codelength.likelihood.result import Estimate
 
 
 def evaluate(
@@ -120,26 +120,27 @@ def evaluate(
     if per_item is not None and per_item.suffix not in (".npy", ".csv"):
         raise UsageError(f"expected a name that ends in .npy or .csv for figures per item, got {per_item}")
     from codelength import api
-    from codelength.likelihood.estimate import Settings, compare
+    from codelength.likelihood.comparison import compare
+    from codelength.likelihood.settings import Settings
 
-    asked = {
-        "estimator": estimator,
-        "samples": samples,
-        "proposal": proposal,
-        "start": start,
-        "temperatures": temperatures,
-        "leapfrog": leapfrog,
-        "two_sided": two_sided,
-    }
-    Settings.of(**asked)  # type: ignore[arg-type]  # before anything is read
+    settings = Settings.of(  # before anything is read
+        estimator,
+        samples,
+        proposal=proposal,
+        start=start,
+        temperatures=temperatures,
+        leapfrog=leapfrog,
+        two_sided=two_sided,
+        arithmetic=arithmetic,
+        limit=limit,
+        seed=seed,
+        device=device,
+        max_memory=memory,
+    )
     pipes.check_inputs(data)
     options.check_names(model, None if pipes.is_pipe(data) else data)
     if against is not None:
         options.check_names(against)
-    if limit is not None and limit < 1:
-        raise UsageError(f"expected a limit of at least one item, got {limit}")
-    if arithmetic not in (None, "float", "frozen"):
-        raise UsageError(f"expected the arithmetic float or frozen, got {arithmetic!r}")
     use_device(device)
     source = str(pipes.received(data, "array.npy")) if pipes.is_pipe(data) else data
     loaded = api.as_data(source, layout=layout, trust_download=trust_download)
@@ -161,17 +162,8 @@ def evaluate(
                     "give more"
                 )
         with task("evaluating", total) as advance:
-            return frozen, api.evaluate(
-                name if arithmetic == "float" else frozen,
-                loaded,
-                **asked,  # type: ignore[arg-type]
-                arithmetic=arithmetic,
-                limit=limit,
-                seed=seed,
-                device=device,
-                max_memory=memory,
-                progress=advance,
-            )
+            asked = name if arithmetic == "float" else frozen
+            return frozen, api.evaluate_as(asked, loaded, settings, progress=advance)
 
     frozen, result = one(model)
     figures = {"model": model, "data": data, **result.to_json()}

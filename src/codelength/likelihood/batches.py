@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from codelength.archive.fitting import find_levels, fit_stream, representable, t
 from codelength.data.dataset import DataSet
 from codelength.errors import NotRepresentable
 from codelength.laws.space import Space
-from codelength.likelihood.estimate import Batch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events of one shape: ``items`` (n, *shape) symbols, ``index`` (n,) their numbers in the data."""
+
+    index: np.ndarray
+    items: np.ndarray
 
 
 def batches(data: DataSet, space: Space, index: np.ndarray | None = None, *, size: int = 1024) -> Iterator[Batch]:

@@ -18,9 +18,12 @@ from torch import Tensor
 from codelength.errors import FreezeError, UsageError
 from codelength.laws.frozen import FrozenModel
 from codelength.likelihood.annealed import Path, annealed, annealed_backwards, pilot, sigmoid_temperatures
-from codelength.likelihood.estimate import Answers, Batch, Settings, TwoSided, draw_seed
+from codelength.likelihood.batches import Batch
 from codelength.likelihood.importance import DRAWS, Proposal, importance
 from codelength.likelihood.joint import Joint, Nest
+from codelength.likelihood.methods import Answers, draw_seed
+from codelength.likelihood.result import TwoSided
+from codelength.likelihood.settings import Settings
 from codelength.likelihood.weights import WeightStream
 
 #: Draws times items of one pass through the networks, which bounds the memory.
@@ -42,7 +45,7 @@ class Continuous:
     Raises UsageError for models without such latents (see ``joint.Nest``) and for a device that is not there.
     """
 
-    def __init__(self, model: Any, settings: Settings, *, seed: int = 0, device: str = "cpu", rows: int = 0) -> None:
+    def __init__(self, model: Any, settings: Settings, *, rows: int = 0) -> None:
         if isinstance(model, FrozenModel):
             from codelength.freezing.thaw import thaw
 
@@ -52,13 +55,13 @@ class Continuous:
                 raise UsageError(f"{error}; this estimator is for normal latents, use elbo or importance") from None
         self.module = model.eval()
         self.settings = settings
-        self.seed = seed
+        self.seed = settings.seed
         self.nest = Nest(model.law())
         try:
-            self.device = torch.device(device)
+            self.device = torch.device(settings.device)
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
-            raise UsageError(f"cannot use the device {device!r}: {str(error).splitlines()[0]}") from None
+            raise UsageError(f"cannot use the device {settings.device!r}: {str(error).splitlines()[0]}") from None
         self.rows = rows or (ROWS if self.device.type == "cpu" else ROWS_ON_DEVICES)
 
     def method(self) -> _Importance | _Annealed:
@@ -104,7 +107,7 @@ class Continuous:
 
 
 class _Importance:
-    """Importance sampling; see ``estimate.Method``."""
+    """Importance sampling; see ``methods.Method``."""
 
     kind = "lower_bound"
     estimator = "importance"
@@ -129,7 +132,7 @@ class _Importance:
 
 
 class _Annealed:
-    """Annealed importance sampling, many chains per item; see ``estimate.Method``."""
+    """Annealed importance sampling, many chains per item; see ``methods.Method``."""
 
     kind = "lower_bound"
     estimator = "annealed"

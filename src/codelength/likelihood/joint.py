@@ -24,8 +24,8 @@ from codelength.laws.contract import Context, Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities
 from codelength.laws.sequential import Sequential
-from codelength.likelihood.estimate import PROPOSALS
 from codelength.likelihood.importance import DefensiveMixture, Posterior, Proposal, StudentT, WidenedPosterior
+from codelength.likelihood.settings import PROPOSALS
 
 #: Draws from above that the units of a layer in the middle are averaged over.
 PRIOR_DRAWS = 256
@@ -192,7 +192,7 @@ class Joint:
         return _Upwards(self, layer)
 
     def proposal(self, name: str) -> Proposal:
-        """One of ``estimate.PROPOSALS``. Raises UsageError for another name."""
+        """One of ``settings.PROPOSALS``. Raises UsageError for another name."""
         if name == "prior":
             return self.prior
         if name == "posterior":

@@ -13,7 +13,8 @@ REASONS = 3
 
 if TYPE_CHECKING:
     from codelength.archive.read_cost import ReadCost
-    from codelength.likelihood.estimate import Comparison, Estimate
+    from codelength.likelihood.comparison import Comparison
+    from codelength.likelihood.result import Estimate
 
 #: Seconds for one item from which on smaller blocks are worth a word.
 LONG_READ = 0.5
