@@ -7,6 +7,13 @@ import math
 import torch
 from torch import Tensor
 
+from codelength.likelihood.importance import Posterior
+
+
+def standard_normal(n: int, d: int, dtype: torch.dtype = torch.float64) -> Posterior:
+    """The standard normal of n items with d latents, as something to draw from."""
+    return Posterior(torch.zeros(n, d, dtype=dtype), torch.ones(n, d, dtype=dtype))
+
 
 class LinearGaussian:
     """n items of D elements drawn from the model itself, with d latents; float64.

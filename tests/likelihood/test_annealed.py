@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from gaussian_models import LinearGaussian
+from gaussian_models import LinearGaussian, standard_normal
 
 from codelength.errors import EvaluationError, UsageError
 from codelength.likelihood.annealed import Path, annealed, annealed_backwards, pilot, sigmoid_temperatures
-from codelength.likelihood.importance import Posterior, Prior
+from codelength.likelihood.importance import Posterior
 
 
 def rng(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def prior_of(model: LinearGaussian) -> Prior:
-    return Prior(model.n, model.d, dtype=torch.float64)
+def prior_of(model: LinearGaussian) -> Posterior:
+    return standard_normal(model.n, model.d)
 
 
 def standard_error(values: np.ndarray) -> float:
@@ -104,7 +104,7 @@ def test_backward_weights_have_the_inverse_evidence_as_their_mean() -> None:
         return model.log_joint(z.unsqueeze(-2))[..., 0]
 
     path = Path(sigmoid_temperatures(4), torch.full((4, draws), 0.2, dtype=torch.float64), 3)
-    result = annealed_backwards(log_joint, Prior(draws, model.d, dtype=torch.float64), path, 1, z, rng(12))
+    result = annealed_backwards(log_joint, standard_normal(draws, model.d), path, 1, z, rng(12))
     assert result.kind == "upper_bound"
     truth = float(model.log_evidence()[0])
     ratios = np.exp(truth - result.log_weights[0])

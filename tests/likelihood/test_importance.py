@@ -8,14 +8,13 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from gaussian_models import LinearGaussian
+from gaussian_models import LinearGaussian, standard_normal
 from scipy import stats
 
 from codelength.errors import EvaluationError, UsageError
 from codelength.likelihood.importance import (
     DefensiveMixture,
     Posterior,
-    Prior,
     Proposal,
     StudentT,
     WidenedPosterior,
@@ -30,7 +29,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def proposals(model: LinearGaussian) -> dict[str, Proposal]:
     mean, scale = model.mean, model.marginal_scale()
-    posterior, prior = Posterior(mean, scale), Prior(model.n, model.d, dtype=torch.float64)
+    posterior, prior = Posterior(mean, scale), standard_normal(model.n, model.d)
     return {
         "prior": prior,
         "posterior": posterior,
@@ -281,7 +280,7 @@ def test_wrong_usage_is_refused() -> None:
     with pytest.raises(UsageError, match="degrees"):
         StudentT(torch.zeros(2, 2), torch.ones(2, 2), degrees=0)
     with pytest.raises(UsageError, match="share"):
-        DefensiveMixture(Prior(2, 2), Prior(2, 2), share=1.0)
+        DefensiveMixture(standard_normal(2, 2), standard_normal(2, 2), share=1.0)
 
 
 def test_densities_of_the_proposals() -> None:
@@ -295,10 +294,10 @@ def test_densities_of_the_proposals() -> None:
     )
     expected = {
         Posterior(m, s): normal,
-        Prior(2, 2, dtype=torch.float64): prior,
+        standard_normal(2, 2): prior,
         WidenedPosterior(m, s, 2.0): stats.norm.logpdf(z, mean, 2 * scale).sum(-1),
         StudentT(m, s, 3): student,
-        DefensiveMixture(StudentT(m, s, 3), Prior(2, 2, dtype=torch.float64), 0.25): np.log(
+        DefensiveMixture(StudentT(m, s, 3), standard_normal(2, 2), 0.25): np.log(
             0.75 * np.exp(student) + 0.25 * np.exp(prior)
         ),
     }

@@ -69,15 +69,6 @@ class Posterior:
         return (-0.5 * standard.square() - self.scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
-class Prior(Posterior):
-    """The standard normal whatever the item: the naive estimate, and the wide part of a mixture."""
-
-    def __init__(
-        self, n: int, d: int, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None
-    ) -> None:
-        super().__init__(torch.zeros(n, d, dtype=dtype, device=device), torch.ones(n, d, dtype=dtype, device=device))
-
-
 class WidenedPosterior(Posterior):
     """The posterior with scales times ``factor`` (positive), against tails lighter than the true posterior's."""
 

@@ -135,12 +135,16 @@ class VAE(Described, nn.Module):
                 entry = entry.repeat(count, *[1] * (entry.ndim - 1))
                 given = tuple(each.repeat(count) for each in given)
             passing = params = entry
+            # log q sees ``passing``, the draw sees ``params``: equal numbers, and for ``doubly`` other gradients.
             if doubly and level == 0:
                 passing = entry.detach()
             elif doubly:
                 fixed = {name: value.detach() for name, value in encoder.state_dict().items()}
                 again = torch.func.functional_call(encoder, fixed, (below, *given))
                 passing = elements_of(again, 2).reshape(size)
+                # The difference is zero and has the gradient of ``entry``, which goes to the encoder's weights alone;
+                # ``passing`` has that towards the layers below. So one draw sends back both, but ``loss`` can weight
+                # the first by itself, with a hook on ``entry``.
                 params = passing + (entry - entry.detach())
             noise = torch.randn(params.shape[:-1], generator=generator).to(params)
             below = self.latent.draw(params, noise)
