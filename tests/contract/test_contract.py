@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from codelength.exact import arithmetic as executors
 from codelength.freezing import FreezeReport, freeze
 from codelength.freezing.thaw import thaw
 from codelength.freezing.torch_executor import TorchArithmetic
+from codelength.laws.chain import Define, Group
+from codelength.laws.contract import Law
 from codelength.laws.frozen import FrozenModel
 
 # Standard errors that an estimate may be off: by chance it is off by more once in 10^8 times, of dozens here.
@@ -83,6 +86,70 @@ def test_the_frozen_model_codes_as_well_as_the_float_one(name, trained):
         bits = -model.law().log_prob(torch.from_numpy(items), context).double().numpy() / math.log(2)
     worse = frozen.code_length_bits(items) - bits
     assert worse.mean() < SIGMAS * worse.std() / math.sqrt(len(items)) + 0.003 * bits.mean()
+
+
+def places(law: Law) -> list[tuple[tuple[str, ...], str, list[str]]]:
+    return [(path, type(part).__name__, list(part.conditionals())) for path, part in law.tree()]
+
+
+@each_model
+def test_frozen_parts_mirror_those_in_floating_point(name, trained):
+    model, frozen, _ = trained[name]
+    assert places(frozen.law) == places(model.law()) == places(thaw(frozen).law())
+
+
+def records(value: Any) -> Iterator[dict[str, Any]]:
+    """The objects of a program that stand for a leaf's conditional, a feature or a step, however deep they lie."""
+    if isinstance(value, dict):
+        if {"leaf", "define", "step"} & set(value):
+            yield value
+        for inner in value.values():
+            yield from records(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from records(inner)
+
+
+def held(value: Any, found: dict[int, Any]) -> dict[int, Any]:
+    """The modules that a law holds, by identity, found by looking into whatever it is made of."""
+    if isinstance(value, torch.nn.Module):
+        found[id(value)] = value
+    elif isinstance(value, Law | Group | Define):
+        held(list(vars(value).values()), found)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            held(inner, found)
+    return found
+
+
+@each_model
+def test_every_conditional_is_reached_once(name, trained):
+    model, frozen, _ = trained[name]
+    reached = [part for _, law in frozen.law.tree() for part in law.conditionals().values()]
+    assert len({id(part) for part in reached}) == len(reached) == len(list(records(frozen.structure["law"])))
+    # In floating point prior and posterior may share what they look at, so modules are counted, not the ways to them.
+    law = model.law()
+    assert {id(part) for _, one in law.tree() for part in one.conditionals().values()} == set(held(law, {}))
+
+
+@each_model
+def test_parts_are_placed_where_they_can_be_evaluated(name, trained):
+    """With all of their context, and items that they give a probability; of alternatives only those chosen."""
+    model, _, items = trained[name]
+    law, x = model.law(), torch.from_numpy(items[:3])
+    seen = set()
+
+    def look(law: Law, x: Any, context: dict[str, Any], path: tuple[str, ...]) -> None:
+        seen.add(path)
+        assert torch.as_tensor(law.log_prob(x, context)).isfinite().all()
+        for part in law.placed(x, context):
+            assert part.law is law.children()[part.name]
+            look(part.law, part.x, part.context, (*path, part.name))
+
+    with torch.no_grad():
+        look(law, x, {"shape": items.shape[1:], "generator": torch.Generator().manual_seed(0)}, ())
+    every = {path for path, _ in law.tree()}
+    assert seen <= every and all(any(name.isdigit() for name in path) for path in every - seen)
 
 
 @each_model

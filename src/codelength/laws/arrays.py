@@ -41,6 +41,9 @@ class _Numpy:
     def is_integer(self, x: Any) -> bool:
         return x.dtype.kind in "iub"
 
+    def floor_divide(self, x: Any, by: int) -> Any:
+        return x // by
+
     def on_grid(self, x: Any, low: int, high: int | None) -> Any:
         """The nearest integers within low .. high; where high is None, the nearest integers."""
         x = np.rint(x).astype(np.int64)
@@ -84,6 +87,9 @@ class _Torch:
 
     def is_integer(self, x: Any) -> bool:
         return not x.is_floating_point()
+
+    def floor_divide(self, x: Any, by: int) -> Any:
+        return self.torch.div(x, by, rounding_mode="floor")
 
     def on_grid(self, x: Any, low: int, high: int | None) -> Any:
         x = x.round().long() if x.is_floating_point() else x

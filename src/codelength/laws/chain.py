@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from codelength.laws.arrays import library_of
-from codelength.laws.contract import Context, Law
+from codelength.laws.contract import Context, Law, Placed
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,27 @@ class Chain(Law):
         self.groups = [part for part in self.parts if isinstance(part, Group)]
         self.kind = "exact" if all(group.law.kind == "exact" for group in self.groups) else "lower_bound"
 
+    def children(self) -> dict[str, Law]:
+        return {group.name: group.law for group in self.groups}
+
+    def conditionals(self) -> dict[str, Any]:
+        return {part.name: part.features for part in self.parts if isinstance(part, Define)}
+
+    def placed(self, x: Any, context: Context) -> Iterator[Placed]:
+        for group, values, given in self.steps(x, context):
+            yield Placed(group.name, group.law, values, given)
+
+    def item_bytes(self, shape: tuple[int, ...]) -> int:
+        """Features stay for the parts that come later."""
+        kept = sum(features.item_bytes() for features in self.conditionals().values())
+        return kept + max(law.item_bytes(shape) for law in self.children().values())
+
     # ---- grids
 
     def grid(self) -> Any:
         grids = [group.law.grid() for group in self.groups]
         same = all(grid is not None and _alike(grid, grids[0]) for grid in grids)
         return grids[0] if same else None
-
-    def see_on_grid(self, name: str, grid: Any) -> None:
-        for part in self.parts:
-            if isinstance(part, Group):
-                part.law.see_on_grid(name, grid)
-            elif hasattr(part.features, "see_on_grid"):
-                part.features.see_on_grid(name, grid)
 
     def see_items_on_grid(self) -> None:
         for position, part in enumerate(self.parts):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from codelength.laws.arrays import library_of
-from codelength.laws.contract import Context, Law
+from codelength.laws.contract import Context, Law, Placed
 
 
 class Coarse(Law):
@@ -23,8 +24,14 @@ class Coarse(Law):
         self.codec = codec  # codes the low bits: ``exact.uniform.CellCodec``, ``networks.coupling.UniformCell``
         self.kind = law.kind
 
-    def see_on_grid(self, name: str, grid: Any) -> None:
-        self.law.see_on_grid(name, grid)
+    def children(self) -> dict[str, Law]:
+        return {"bins": self.law}
+
+    def placed(self, y: Any, context: Context) -> Iterator[Placed]:
+        yield Placed("bins", self.law, library_of(y).floor_divide(y, 1 << self.bits), context)
+
+    def item_bytes(self, shape: tuple[int, ...]) -> int:
+        return self.law.item_bytes(shape) + 16 * math.prod(shape)
 
     def log_prob(self, y: Any, context: Context) -> Any:
         if library_of(y).is_integer(y):

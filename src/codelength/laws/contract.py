@@ -17,10 +17,21 @@ and, for laws over images of free size, ``"shape"``: the shape of one item.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 Context = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A law within another, with items that follow it and the context in which it stands."""
+
+    name: str
+    law: Law
+    x: Any
+    context: Context
 
 
 class Law(ABC):
@@ -29,16 +40,63 @@ class Law(ABC):
     #: "exact", or "lower_bound" where ``log_prob`` is a stochastic lower bound of the log-likelihood
     kind: str = "exact"
 
+    # ---- what it is put together from
+
+    @abstractmethod
+    def children(self) -> dict[str, Law]:
+        """The laws that it is put together from, by what they are to it ("prior", "base", the name of a group), in the
+        order in which a draw goes through them. Each stands in one place: a law that asks others' parts, as
+        ``Responsibilities`` do, has none of its own."""
+
+    def conditionals(self) -> dict[str, Any]:
+        """What it asks itself, by name: the conditional of ``Independent`` and ``Sequential``, the features of a
+        ``Chain``, the steps of a ``Pushforward``; those of its children are theirs."""
+        return {}
+
+    def tree(self, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Law]]:
+        """Every law from here on down, parents first, each with the names that lead to it."""
+        yield path, self
+        for name, law in self.children().items():
+            yield from law.tree((*path, name))
+
+    def placed(self, x: Any, context: Context) -> Iterator[Placed]:
+        """The children with what stands before them when items x (n, *shape) are evaluated: latents are drawn from
+        posteriors with ``context["generator"]``, steps of flows are gone through."""
+        if self.children():
+            raise NotImplementedError(f"{type(self).__name__} does not place the laws that it is put together from")
+        return iter(())
+
+    def item_bytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes that evaluating the parameters of one item of this shape needs, at most: its parts take turns. For
+        integer laws only."""
+        parts = (*self.children().values(), *self.conditionals().values())
+        return max((part.item_bytes(shape) for part in parts), default=0)
+
+    def has_lengths(self) -> bool:
+        """Whether ``lengths`` can be asked: of a law that has them itself where all its children do."""
+        return type(self).lengths is not Law.lengths and all(law.has_lengths() for law in self.children().values())
+
+    def has_mode(self) -> bool:
+        """Whether ``mode`` can be asked, likewise."""
+        return type(self).mode is not Law.mode and all(law.has_mode() for law in self.children().values())
+
+    # ---- grids
+
     def grid(self) -> Any:
         """The leaf on whose grid the items lie, where it states standard units (``distributions.Normal``); or None."""
         return None
 
-    def see_on_grid(self, name: str, grid: Any) -> None:  # noqa: B027 - most laws have nobody to tell
+    def see_on_grid(self, name: str, grid: Any) -> None:
         """Tell the conditionals that ``context[name]`` is a latent on this grid: networks in torch are given it in
         standard units. ``Marginal`` calls it; programs of integers have no use for it."""
+        for part in (*self.children().values(), *self.conditionals().values()):
+            if hasattr(part, "see_on_grid"):  # others take latents as they lie on the grid
+                part.see_on_grid(name, grid)
 
-    def see_items_on_grid(self) -> None:  # noqa: B027
+    def see_items_on_grid(self) -> None:  # noqa: B027 - most laws have nobody to tell
         """Tell the conditionals the same of the items, because they are the latents of another law."""
+
+    # ---- readings
 
     @abstractmethod
     def log_prob(self, x: Any, context: Context) -> Any:
@@ -94,13 +152,15 @@ class ConditionalLaw(Law):
     def __init__(self, conditional: Any) -> None:
         self.conditional = conditional
 
+    def children(self) -> dict[str, Law]:
+        return {}
+
+    def conditionals(self) -> dict[str, Any]:
+        return {"conditional": self.conditional}
+
     def grid(self) -> Any:
         leaf = getattr(self.conditional, "leaf", None)
         return leaf if getattr(leaf, "standard", None) is not None else None
-
-    def see_on_grid(self, name: str, grid: Any) -> None:
-        if hasattr(self.conditional, "see_on_grid"):  # others take latents as they lie on the grid
-            self.conditional.see_on_grid(name, grid)
 
 
 @dataclass(frozen=True)

@@ -23,14 +23,7 @@ from codelength.exact.network import is_integer, read_object
 from codelength.exact.operations import OPERATIONS, Tensors, require
 from codelength.exact.schedule import DegreeSchedule, RasterSchedule
 from codelength.exact.storage import decode_tensor, encode_tensor
-from codelength.laws.chain import Chain, Define
-from codelength.laws.coarse import Coarse
-from codelength.laws.contract import Law
-from codelength.laws.independent import Independent
-from codelength.laws.marginal import Marginal, Switch
 from codelength.laws.program import FEATURES, LEAF_FEATURES, STEPS, Built, build
-from codelength.laws.pushforward import Pushforward
-from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 
 MAGIC = b"\x8eCLM\r\n\x1a\n"
@@ -394,7 +387,7 @@ class FrozenModel:
         return max(items, 1) * self._item_bytes(shape)
 
     def _item_bytes(self, shape: tuple[int, ...]) -> int:
-        return _coding_bytes(self.law, shape) + 64 * math.prod(shape)
+        return self.law.item_bytes(shape) + 64 * math.prod(shape)
 
     def group_limit(self, shape: tuple[int, ...]) -> int:
         """How many items a group may have, so that decoding stays within the memory that archives state."""
@@ -455,21 +448,3 @@ def _require_features(features: Any) -> None:
             f"this model needs feature {', '.join(map(str, unknown))}, which this version does not know; "
             "a newer version of codelength will read it"
         )
-
-
-def _coding_bytes(law: Law, shape: tuple[int, ...]) -> int:
-    """What evaluating the parameters of a law needs for an item, at most; its parts take turns."""
-    if isinstance(law, Independent | Sequential):
-        return law.conditional.item_bytes(shape)
-    if isinstance(law, Marginal):
-        return max(_coding_bytes(part, shape) for part in (law.prior, law.likelihood, law.posterior))
-    if isinstance(law, Switch):
-        return max(_coding_bytes(part, shape) for part in law.laws)
-    if isinstance(law, Chain):  # features stay for the parts that come later
-        kept = sum(part.features.item_bytes() for part in law.parts if isinstance(part, Define))
-        return kept + max(_coding_bytes(group.law, shape) for group in law.groups)
-    if isinstance(law, Coarse):
-        return _coding_bytes(law.law, shape) + 16 * math.prod(shape)
-    if isinstance(law, Pushforward):
-        return max(_coding_bytes(law.base, shape), *(step.item_bytes() for step in law.steps))
-    return 0

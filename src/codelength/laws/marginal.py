@@ -7,12 +7,12 @@ of another gives the order of Bit-Swap (Kingma, Abbeel, Ho 2019) by construction
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from codelength.errors import NotFrozen, NotRepresentable, StackExhausted
 from codelength.laws.arrays import library_of
-from codelength.laws.contract import Context, Law
+from codelength.laws.contract import Context, Law, Placed
 
 
 class Marginal(Law):
@@ -39,12 +39,24 @@ class Marginal(Law):
         exact = isinstance(posterior, Responsibilities) and prior.kind == likelihood.kind == "exact"
         self.kind = "exact" if exact else "lower_bound"
 
+    def children(self) -> dict[str, Law]:
+        return {"prior": self.prior, "likelihood": self.likelihood, "posterior": self.posterior}
+
+    def placed(self, x: Any, context: Context) -> Iterator[Placed]:
+        seen = self._seen(context, x)
+        z = self.posterior.sample(len(x), seen, context.get("generator"))
+        given = self._given(context, z)
+        yield Placed("prior", self.prior, z, given)
+        yield Placed("likelihood", self.likelihood, x, given)
+        yield Placed("posterior", self.posterior, z, seen)
+
+    def has_lengths(self) -> bool:
+        return (
+            isinstance(self.posterior, Responsibilities) and self.prior.has_lengths() and self.likelihood.has_lengths()
+        )
+
     def grid(self) -> Any:
         return self.likelihood.grid()
-
-    def see_on_grid(self, name: str, grid: Any) -> None:
-        for law in (self.prior, self.likelihood, self.posterior):
-            law.see_on_grid(name, grid)
 
     def see_items_on_grid(self) -> None:
         self.likelihood.see_items_on_grid()
@@ -121,6 +133,9 @@ class Responsibilities(Law):
         self.likelihood = likelihood
         self.codec = codec  # codes indices from code lengths; integer models only
 
+    def children(self) -> dict[str, Law]:
+        return {}  # prior and likelihood are those of the law around it
+
     def _components(self, x: Any, context: Context, reading: str) -> Any:
         """Joint log-probabilities or code lengths, shape (n, K)."""
         library = library_of(x)
@@ -177,9 +192,13 @@ class Switch(Law):
         grids = {id(law.grid()): law.grid() for law in self.laws}
         return next(iter(grids.values())) if len(grids) == 1 else None
 
-    def see_on_grid(self, name: str, grid: Any) -> None:
-        for law in self.laws:
-            law.see_on_grid(name, grid)
+    def children(self) -> dict[str, Law]:
+        return {str(k): law for k, law in enumerate(self.laws)}
+
+    def placed(self, x: Any, context: Context) -> Iterator[Placed]:
+        """Components that no item has chosen are left out."""
+        for k, law, where, given in self._members(context):
+            yield Placed(str(k), law, x[where], given)
 
     def see_items_on_grid(self) -> None:
         for law in self.laws:
@@ -187,13 +206,14 @@ class Switch(Law):
 
     def members(self, context: Context) -> list[tuple[Law, Any, Context]]:
         """For each component that occurs: its law, the positions of its items, and their context."""
+        return [(law, where, given) for _, law, where, given in self._members(context)]
+
+    def _members(self, context: Context) -> Iterator[tuple[int, Law, Any, Context]]:
         chosen = context[self.index].reshape(len(context[self.index]))
-        members = []
         for k, law in enumerate(self.laws):
             where = library_of(chosen).where(chosen == k)
             if len(where):
-                members.append((law, where, select(context, where, len(chosen))))
-        return members
+                yield k, law, where, select(context, where, len(chosen))
 
     def _gather(self, parts: list[tuple[Any, Any]], count: int) -> Any:
         first = parts[0][1]

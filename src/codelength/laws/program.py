@@ -182,7 +182,7 @@ def _marginal(record: Any, tensors: Tensors, context: dict[str, Type], depth: in
         require(prior.item.shape == (1,) and prior.item.low == 0, "responsibilities need a single index as latent")
         require(1 <= count <= MAX_COMPONENTS, f"a mixture of {count} components")
         require(item == "x", "responsibilities know the item as x")
-        require(_has_lengths(prior.law) and _has_lengths(likelihood.law), "responsibilities need exact components")
+        require(prior.law.has_lengths() and likelihood.law.has_lengths(), "responsibilities need exact components")
         work *= 1 + count
         posterior: Law = Responsibilities(latent, count, prior.law, likelihood.law, MixtureCodec(count))
         features.add(FEATURES["responsibilities"])
@@ -192,22 +192,11 @@ def _marginal(record: Any, tensors: Tensors, context: dict[str, Type], depth: in
         same = other.item.shape == prior.item.shape
         inside = prior.item.low <= other.item.low and other.item.high <= prior.item.high
         require(same and inside, "posterior and prior are not about the same latent")
-        require(_can_choose(other.law), "a posterior that cannot choose the latents of a first item")
+        require(other.law.has_mode(), "a posterior that cannot choose the latents of a first item")
         posterior, features = other.law, features | other.features
         work, steps = work + other.work, steps + other.steps
     law = Marginal(latent, prior.law, likelihood.law, posterior, item)
     return Built(law, likelihood.item, features, free=likelihood.free, latents=True, work=work, steps=steps)
-
-
-def _can_choose(law: Law) -> bool:
-    """Whether it has a mode."""
-    if isinstance(law, Coarse):
-        return _can_choose(law.law)
-    if isinstance(law, Chain):
-        return all(_can_choose(group.law) for group in law.groups)
-    if isinstance(law, Pushforward):
-        return _can_choose(law.base) and all(hasattr(step, "place") for step in law.steps)
-    return type(law).mode is not Law.mode
 
 
 def _is_new(name: Any, context: Mapping[str, Type]) -> bool:
@@ -262,20 +251,6 @@ def _chain(record: Any, tensors: Tensors, context: dict[str, Type], depth: int) 
     chain = Chain(parts, item.shape)
     latents = any(b.latents for b in built)
     return Built(chain, item, features, latents=latents, work=work, steps=steps, exports=exports)
-
-
-def _has_lengths(law: Law) -> bool:
-    if isinstance(law, Chain):
-        return all(_has_lengths(group.law) for group in law.groups)
-    if isinstance(law, Coarse):
-        return _has_lengths(law.law)
-    if isinstance(law, Pushforward):
-        return law.kind == "exact" and _has_lengths(law.base)
-    if isinstance(law, Switch):
-        return all(_has_lengths(part) for part in law.laws)
-    if isinstance(law, Marginal):
-        return isinstance(law.posterior, Responsibilities)
-    return isinstance(law, Independent | Sequential)
 
 
 def _as_context(item: Type) -> Type:

@@ -7,12 +7,13 @@ which is minus the log2-determinant.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from codelength.coding.symbols import refuse
 from codelength.errors import NotRepresentable
 from codelength.laws.arrays import library_of
-from codelength.laws.contract import Context, Law
+from codelength.laws.contract import Context, Law, Placed
 
 
 class Pushforward(Law):
@@ -41,10 +42,23 @@ class Pushforward(Law):
                 if hasattr(step, "see_on_grid"):
                     step.see_on_grid("x", base.grid())
 
-    def see_on_grid(self, name: str, grid: Any) -> None:
-        for part in (self.base, *self.steps):
-            if hasattr(part, "see_on_grid"):
-                part.see_on_grid(name, grid)
+    def children(self) -> dict[str, Law]:
+        return {"base": self.base}
+
+    def conditionals(self) -> dict[str, Any]:
+        return {f"step{k}": step for k, step in enumerate(self.steps)}
+
+    def placed(self, x: Any, context: Context) -> Iterator[Placed]:
+        yield Placed("base", self.base, self.normal(x, context)[0], context)
+
+    def item_bytes(self, shape: tuple[int, ...]) -> int:
+        return max(self.base.item_bytes(shape), *(step.item_bytes() for step in self.steps))
+
+    def has_lengths(self) -> bool:
+        return self.kind == "exact" and super().has_lengths()
+
+    def has_mode(self) -> bool:
+        return super().has_mode() and all(hasattr(step, "place") for step in self.steps)
 
     def normal(self, x: Any, context: Context) -> tuple[Any, Any]:
         """y = steps(x), the items in the normalising direction, and the log-determinant in nats, (n,) or a number."""
@@ -112,6 +126,9 @@ class Floor(Law):
         self.latent = latent
         self.bits = bits
 
+    def children(self) -> dict[str, Law]:
+        return {}
+
     def log_prob(self, x: Any, context: Context) -> Any:
         return 0.0
 
@@ -136,6 +153,9 @@ class Cell(Law):
     def __init__(self, bits: int, codec: Any) -> None:
         self.bits = bits
         self.codec = codec
+
+    def children(self) -> dict[str, Law]:
+        return {}
 
     def log_prob(self, u: Any, context: Context) -> Any:
         return self.codec.log_prob(context["x"], self.bits)

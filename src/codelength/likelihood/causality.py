@@ -15,12 +15,8 @@ from torch import Tensor, nn
 
 from codelength.errors import NotCausal
 from codelength.exact.schedule import RasterSchedule, as_image
-from codelength.laws.chain import Chain
-from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Context, Law
-from codelength.laws.independent import Independent
-from codelength.laws.marginal import Marginal, Responsibilities, Switch, select
-from codelength.laws.pushforward import Cell, Floor, Pushforward
+from codelength.laws.marginal import Marginal, Responsibilities, select
 from codelength.laws.sequential import Sequential
 from codelength.networks.conditionals import DegreeConditional, RasterConditional
 
@@ -81,8 +77,6 @@ def _look(law: Law, x: Tensor, context: Context) -> bool:
     """Poke every sequential law in a tree of laws, x being items that follow it."""
     if isinstance(law, Sequential):
         return _poke(law.conditional, x, context)
-    if isinstance(law, Independent | Floor | Cell):
-        return True
     if isinstance(law, Marginal) and isinstance(law.posterior, Responsibilities):
         count = law.posterior.count
         chosen = np.random.default_rng(0).permutation(count)[:COMPONENTS]
@@ -91,20 +85,9 @@ def _look(law: Law, x: Tensor, context: Context) -> bool:
             index = torch.full((len(x), 1), k, dtype=torch.int64, device=x.device)
             seen &= _look(law.prior, index, context) & _look(law.likelihood, x, {**context, law.latent: index})
         return seen
-    if isinstance(law, Marginal):
-        with_item = {**context, law.item: x}
-        z = law.posterior.sample(len(x), with_item, context["generator"])
-        given = {**context, law.latent: z, **law.prior.exports(z, context)}
-        return _look(law.posterior, z, with_item) & _look(law.likelihood, x, given) & _look(law.prior, z, context)
-    if isinstance(law, Switch):
-        return all([_look(part, x[where], given) for part, where, given in law.members(context)])
-    if isinstance(law, Chain):
-        return all([_look(group.law, values, given) for group, values, given in law.steps(x, context)])
-    if isinstance(law, Pushforward):
-        return _look(law.base, law.normal(x, context)[0], context)
-    if isinstance(law, Coarse):
-        return _look(law.law, torch.div(x, 1 << law.bits, rounding_mode="floor"), context)
-    return False
+    if law.children() and type(law).placed is Law.placed:  # somebody's own, which does not tell
+        return False
+    return all([_look(part.law, part.x, part.context) for part in law.placed(x, context)])
 
 
 def _poke(conditional: Any, x: Tensor, context: Context) -> bool:
