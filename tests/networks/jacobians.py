@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 Module = TypeVar("Module", bound=nn.Module)
 
+#: At which dependencies are looked for: a unit may be off at some of them.
+POINTS = 48
 EPS = torch.finfo(torch.float64).eps
 
 
@@ -31,13 +33,14 @@ def jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return found.reshape(-1, x.numel()).detach()
 
 
-def dependencies(
-    function: Callable[[Tensor], Tensor], shape: tuple[int, ...], seed: int = 0, points: int = 4
-) -> Tensor:
-    """Which outputs change with which elements at any of some points: (outputs, elements) of booleans."""
-    generator = torch.Generator().manual_seed(seed)
-    draws = (torch.randn(1, *shape, dtype=torch.float64, generator=generator) for _ in range(points))
-    return torch.stack([jacobian(function, x) != 0 for x in draws]).any(0)
+def dependencies(function: Callable[[Tensor], Tensor], shape: tuple[int, ...], points: int = POINTS) -> Tensor:
+    """Which outputs change with which elements at any of some points: (outputs, elements) of booleans.
+
+    The function takes many items at once and each by itself, so that one Jacobian of the sum has those of all.
+    """
+    x = torch.randn(points, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = torch.autograd.functional.jacobian(lambda v: function(v).sum(0), x)
+    return (found.reshape(-1, points, x[0].numel()) != 0).any(1)
 
 
 def check_log_determinant(matrix: Tensor, stated: float) -> None:
