@@ -114,8 +114,7 @@ class NetworkConditional(NetworkInputs):
         self.shape = tuple(shape)
 
     def forward(self, context: dict[str, Any], count: int) -> TorchElements:
-        given = [torch.zeros(count, 1) if name == "count" else self.given(name, context[name]) for name in self.inputs]
-        params = elements_of(self.network(*given), self.leaf.parameters)
+        params = elements_of(self.network(*self.all_given(context, count)), self.leaf.parameters)
         return TorchElements(self.leaf, params.expand(count, -1, -1), self.shape)
 
 
