@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
-from programs import BERNOULLI, image_program, made_program, model, orders_program, switch_program
+from programs import BERNOULLI, Draft, constant_law, image_program, made_program, model, orders_program, switch_program
 
-from codelength.errors import NotRepresentable, UsageError
+from codelength.errors import NoMode, NotRepresentable, UsageError
 from codelength.exact import arithmetic as executors
 from codelength.laws.completion import complete
 from codelength.laws.frozen import FrozenModel
+from codelength.laws.space import Space
 from tiny_models import pair_model
 
 KINDS = {
@@ -19,7 +21,28 @@ KINDS = {
     "a mixture of orders": lambda rng: orders_program(rng, 5),
     "a mixture of laws": lambda rng: switch_program(rng, 5),
     "a causal network": lambda rng: image_program(rng, (2, 2), BERNOULLI),
+    "bins of a coarse law": lambda rng: coarse_program(rng),
 }
+
+
+def coarse_program(rng: np.random.Generator) -> tuple[Space, dict[str, Any], dict[str, np.ndarray]]:
+    """Three elements of four symbols: the upper bit of each by a masked network, the lower one even."""
+    _, law, tensors = made_program(rng, 3, leaf=BERNOULLI)
+    return Space((3,), 4), {"law": "coarse", "base": law, "bits": 1}, tensors
+
+
+def additive_program(rng: np.random.Generator) -> tuple[Space, dict[str, Any], dict[str, np.ndarray]]:
+    """Four elements of two symbols, the last two of which are moved by what a network says of the first two."""
+    tensors: dict[str, np.ndarray] = {}
+    draft = Draft(rng, ["x"], tensors)
+    step = {
+        "step": "additive",
+        "network": draft.network(draft.linear(0, 4, 2)),
+        "moves": draft.store([0, 0, 1, 1]),
+        "shape": [4],
+    }
+    base = constant_law(rng, BERNOULLI, [4], tensors)
+    return Space((4,), 2), {"law": "pushforward", "base": base, "low": 0, "high": 1, "steps": [step]}, tensors
 
 
 def distance(frozen: FrozenModel, draws: int, known: np.ndarray | None = None, count: int = 500) -> float:
@@ -29,7 +52,8 @@ def distance(frozen: FrozenModel, draws: int, known: np.ndarray | None = None, c
     """
     shape = frozen.space.shape
     dims = frozen.space.dims
-    every = np.array(list(itertools.product(range(2), repeat=dims))).reshape(-1, *shape)
+    symbols = frozen.space.symbols
+    every = np.array(list(itertools.product(range(symbols), repeat=dims))).reshape(-1, *shape)
     nats = frozen.log_prob(every)
     if known is None:
         known = every[int(np.argsort(nats)[len(nats) // 3])]
@@ -37,7 +61,7 @@ def distance(frozen: FrozenModel, draws: int, known: np.ndarray | None = None, c
     truth = np.exp(nats) * (every == known)[:, mask].all(1)
     found = complete(frozen, known, mask, count, seed=2, draws=draws)
     assert (found[:, mask] == known[mask]).all()
-    numbers = found.reshape(count, -1) @ (1 << np.arange(dims)[::-1])
+    numbers = found.reshape(count, -1) @ symbols ** np.arange(dims)[::-1]
     return float(np.abs(np.bincount(numbers, minlength=len(every)) / count - truth / truth.sum()).sum() / 2)
 
 
@@ -86,6 +110,22 @@ def test_what_cannot_be_completed() -> None:
         complete(frozen, item, np.ones(item.shape, bool), 1, draws=0)
     with pytest.raises(UsageError, match="latents determine"):
         complete(model("flow", 1), np.zeros(2, np.int64), np.ones(2, bool), 1)
+
+
+def test_a_discrete_flow_says_that_it_makes_all_elements_at_once() -> None:
+    """It has no latents that could determine anything."""
+    frozen = FrozenModel.create(*additive_program(np.random.default_rng(0)))
+    with pytest.raises(UsageError, match=r"draws the elements of an item in turn.*flow, which makes all elements.*VAE"):
+        complete(frozen, np.zeros(4, np.int64), np.ones(4, bool), 1)
+
+
+def test_coupling_flows_have_no_mode_and_say_so() -> None:
+    frozen = FrozenModel.create(*additive_program(np.random.default_rng(0)))
+    assert not frozen.law.has_mode()
+    with pytest.raises(NoMode, match="AdditiveStep, which does not; take such a flow, or none"):
+        frozen.law.mode({}, 1)
+    with pytest.raises(NoMode, match="got a Marginal, which cannot"):
+        model("flow", 1).law.mode({}, 1)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "i8"])

@@ -9,6 +9,7 @@ it is the ancestral draw alone.
 
 from __future__ import annotations
 
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,15 @@ from codelength.coding.stack import Stack
 from codelength.errors import NotRepresentable, UsageError
 from codelength.exact.conditional import arrange
 from codelength.laws.chain import Chain, Group
+from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Context, Law
 from codelength.laws.frozen import GROUP_MEMORY, FrozenModel
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Switch
+from codelength.laws.pushforward import Floor, Pushforward
 from codelength.laws.sequential import Sequential
+
+Drawn = tuple[np.ndarray, np.ndarray]
 
 
 def complete(
@@ -32,7 +37,8 @@ def complete(
     draws: ancestral draws among which each completion is chosen. The same seed gives the same items everywhere.
 
     Raises NotRepresentable for an item or a mask that does not fit the model, UsageError for counts below one and
-    for models whose latents determine the item (flows).
+    for flows: there is no moment at which a known element could be set and others still be drawn. Behind dequantisation
+    the latents determine the item, and a discrete flow makes all of its elements at once.
     """
     if count < 1 or draws < 1:
         raise UsageError(f"expected at least one completion and one draw, got {count} and {draws}")
@@ -57,44 +63,93 @@ def complete(
     return np.concatenate(parts)
 
 
-def _draw(law: Law, stack: Stack, count: int, context: Context, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+@singledispatch
+def _draw(law: Law, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
     """Ancestral draws with the ``known`` (count, D) elements set, -1 where unknown, and the log2 of the probability
     that each gave to them, (count,)."""
-    if isinstance(law, Marginal):
-        z = law.prior.pop(stack, count, context)
-        seen = {**context, law.latent: z, **law.prior.exports(z, context)}
-        return _draw(law.likelihood, stack, count, seen, known)
-    if isinstance(law, Switch):
-        parts = [
-            (where, *_draw(part, stack, len(where), given, known[where])) for part, where, given in law.members(context)
-        ]
-        items = np.empty((count, *parts[0][1].shape[1:]), parts[0][1].dtype)
-        bits = np.empty(count)
-        for where, values, figures in parts:
-            items[where], bits[where] = values, figures
-        return items, bits
-    if isinstance(law, Chain):
-        bits = np.zeros(count)
+    raise _refused(f"a law {type(law).__name__}, of which nobody has said how")
 
-        def make(group: Group, given: Context) -> np.ndarray:
-            nonlocal bits
-            values, figures = _draw(group.law, stack, count, given, known[:, group.places])
-            bits = bits + figures
-            return values
 
-        items = law.made(context, count, make)
-        return items, bits
-    conditional: Any
-    if isinstance(law, Sequential):
-        conditional = law.conditional
-        items = conditional.advance(stack, count, context, known)
-        elements = conditional.parallel(items, context)
-    elif isinstance(law, Independent):
-        elements = law.conditional(context, count)
-        drawn = elements.pop(stack)
-        items = np.where(known.reshape(drawn.shape) < 0, drawn, known.reshape(drawn.shape))
-    else:
-        raise UsageError("this model cannot complete items: its latents determine them")
+@_draw.register
+def _marginal(law: Marginal, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
+    z = law.prior.pop(stack, count, context)
+    seen = {**context, law.latent: z, **law.prior.exports(z, context)}
+    return _draw(law.likelihood, stack, count, seen, known)
+
+
+@_draw.register
+def _switch(law: Switch, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
+    parts = [
+        (where, *_draw(part, stack, len(where), given, known[where])) for part, where, given in law.members(context)
+    ]
+    items = np.empty((count, *parts[0][1].shape[1:]), parts[0][1].dtype)
+    bits = np.empty(count)
+    for where, values, figures in parts:
+        items[where], bits[where] = values, figures
+    return items, bits
+
+
+@_draw.register
+def _chain(law: Chain, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
+    bits = np.zeros(count)
+
+    def make(group: Group, given: Context) -> np.ndarray:
+        nonlocal bits
+        values, figures = _draw(group.law, stack, count, given, known[:, group.places])
+        bits = bits + figures
+        return values
+
+    items = law.made(context, count, make)
+    return items, bits
+
+
+@_draw.register
+def _coarse(law: Coarse, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
+    """A known element has a known bin, and any place within it the same probability."""
+    bins, bits = _draw(law.law, stack, count, context, np.where(known < 0, -1, known >> law.bits))
+    drawn = (bins.astype(np.int64) << law.bits) + law.codec.pop(stack, bins.shape, law.bits)
+    return _set(drawn, known), bits - law.bits * (known >= 0).sum(1)
+
+
+@_draw.register
+def _sequential(law: Sequential, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
+    conditional: Any = law.conditional
+    items = conditional.advance(stack, count, context, known)
+    return items, _probability(conditional.parallel(items, context), items, known)
+
+
+@_draw.register
+def _independent(law: Independent, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
+    elements = law.conditional(context, count)
+    items = _set(elements.pop(stack), known)
+    return items, _probability(elements, items, known)
+
+
+@_draw.register
+def _floor(law: Floor, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
+    raise _refused("one whose latents determine its items (dequantisation, under a flow)")
+
+
+@_draw.register
+def _pushforward(law: Pushforward, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
+    raise _refused("a flow, which makes all elements of an item at once from numbers drawn before them")
+
+
+def _refused(found: str) -> UsageError:
+    return UsageError(
+        f"expected a model that draws the elements of an item in turn, so that the known ones can be set, got {found}; "
+        "complete items with an autoregressive model, a mixture of them, or a VAE"
+    )
+
+
+def _set(drawn: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Items with what is known in the place of what was drawn."""
+    shaped = known.reshape(drawn.shape)
+    return np.where(shaped < 0, drawn, shaped)
+
+
+def _probability(elements: Any, items: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """log2 of the probability of the known elements, (count,)."""
     _, freqs = elements.intervals(items)
     given = arrange(known, elements.order) >= 0
-    return items, np.where(given, np.log2(freqs) - elements.leaf.bits, 0.0).sum(1)
+    return np.where(given, np.log2(freqs) - elements.leaf.bits, 0.0).sum(1)

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from codelength.errors import NoMode
+
 Context = dict[str, Any]
 
 
@@ -142,8 +144,13 @@ class Law(ABC):
         return _Held(self, context, count)
 
     def mode(self, x_context: Context, count: int) -> Any:
-        """A probable value, without touching a stack: how the latent of a block's first item is chosen."""
-        raise TypeError(f"{type(self).__name__} cannot choose a value")
+        """A probable value, without touching a stack: how the latent of a block's first item is chosen. Raises NoMode
+        where there is none, see ``has_mode``."""
+        raise NoMode(
+            "expected a law that can choose a value without a stack, as the posterior of a block's first item must, "
+            f"got a {type(self).__name__}, which cannot; take Independent, Sequential, Chain, Coarse, or a Pushforward "
+            "of inverse autoregressive steps"
+        )
 
 
 class ConditionalLaw(Law):

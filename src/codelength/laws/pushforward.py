@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from codelength.coding.symbols import refuse
-from codelength.errors import NotRepresentable
+from codelength.errors import NoMode, NotRepresentable
 from codelength.laws.arrays import library_of
 from codelength.laws.contract import Context, Law, Placed
 
@@ -96,7 +96,13 @@ class Pushforward(Law):
         return x, total
 
     def mode(self, x_context: Context, count: int) -> Any:
-        """What the base's mode leads to. Only for steps that can go there without a stack."""
+        """What the base's mode leads to. Raises NoMode where a step cannot go there without a stack."""
+        for step in self.steps:
+            if not hasattr(step, "place"):
+                raise NoMode(
+                    "expected a flow whose steps place a value without a stack, as inverse autoregressive ones do, "
+                    f"got a {type(step).__name__}, which does not; take such a flow, or none, where a value is chosen"
+                )
         x = self.base.mode(x_context, count)
         for step in reversed(self.steps):
             x = step.place(x, x_context)
