@@ -152,7 +152,7 @@ def test_completions_follow_the_conditional_distribution(grouped: tuple[Grouped,
 
 
 def test_features_are_computed_once_for_prior_and_likelihood() -> None:
-    """On the way in; a reader computes them while it draws the latent, and once more for the likelihood."""
+    """On the way in, and when latents are drawn."""
     calls = {"h": 0, "k": 0}
 
     class Counting:
@@ -182,7 +182,55 @@ def test_features_are_computed_once_for_prior_and_likelihood() -> None:
     law.log_prob(x, {"generator": torch.Generator().manual_seed(0)})
     assert calls == {"h": 1, "k": 1}
     law.sample(3, {}, torch.Generator().manual_seed(0))
-    assert calls == {"h": 3, "k": 3}
+    assert calls == {"h": 2, "k": 2}
+
+
+class Levels(nn.Module):
+    """Four bits given z (3,): two elements, a feature h of them, one element given h, and a feature k of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.space, grid = Space((4,), 2), Normal(256, reach=8)
+        self.first = NetworkConditional(Fixed(4), grid, (2,), ())
+        self.h = Features(nn.Sequential(nn.Linear(2, 5), nn.ReLU()), ("a",))
+        self.second = NetworkConditional(nn.Linear(5, 2), grid, (1,), ("h",))
+        self.k = Features(nn.Sequential(nn.Linear(5, 5), nn.ReLU()), ("h",))
+        self.decoder = NetworkConditional(nn.Linear(5, 4), Bernoulli(), (4,), ("k",))
+        self.guess = NetworkConditional(nn.Linear(4, 6), grid, (3,), ("x",))
+
+    def law(self) -> Law:
+        parts = [
+            Group("a", torch.tensor([0, 2]), (2,), Independent(self.first)),
+            Define("h", self.h),
+            Group("b", torch.tensor([1]), (1,), Independent(self.second)),
+            Define("k", self.k),
+        ]
+        return Marginal("z", Chain(parts, (3,)), Independent(self.decoder), Independent(self.guess))
+
+
+def test_a_reader_computes_features_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bits = np.random.default_rng(0).integers(0, 2, (60, 4))
+    frozen = freeze(Levels(), bits, tolerance=1.0)
+    calls: list[FrozenFeatures] = []
+    compute = FrozenFeatures.__call__
+
+    def counted(self: FrozenFeatures, context: dict[str, Any], count: int) -> np.ndarray:
+        calls.append(self)
+        return compute(self, context, count)
+
+    monkeypatch.setattr(FrozenFeatures, "__call__", counted)
+    stack = Stack.seeded(3)
+    before = stack.copy()
+    frozen.law.push(stack, bits, {})
+    assert len(calls) == len(set(calls)) == 2
+    calls.clear()
+    assert np.array_equal(frozen.law.pop(stack, len(bits), {}), bits)
+    assert np.array_equal(stack.state, before.state)
+    assert len(calls) == len(set(calls)) == 2
+    calls.clear()
+    complete(frozen, bits[0], np.arange(4) < 2, 5, draws=4)
+    assert len(calls) == len(set(calls)) == 2
 
 
 def test_later_groups_and_likelihoods_see_latents_in_standard_units() -> None:

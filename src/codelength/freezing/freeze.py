@@ -24,7 +24,7 @@ from codelength.exact.steps import AdditiveStep
 from codelength.freezing.emit import NetworkEmitter
 from codelength.freezing.emitter import store
 from codelength.freezing.quantity import Target
-from codelength.laws.chain import Chain, Define
+from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.frozen import FrozenModel
@@ -385,22 +385,25 @@ class _Walker:
         """The record, and the types of what the law exports."""
         parts: list[dict[str, Any]] = []
         exported: dict[str, Type] = {}
-        seen, flat = dict(context), x.reshape(len(x), -1)
-        for part in law.parts:
-            given = {**types, **exported}
-            if isinstance(part, Define):
-                if not isinstance(part.features, Features):
-                    raise FreezeError(f"expected features of a network, got {type(part.features).__name__}")
-                network, exported[part.name] = self._features(part.features, seen, given, f"{path}{part.name}.")
-                parts.append({"define": part.name, "network": network})
-                seen[part.name] = part.features(seen, len(x))
-                continue
+        flat = x.reshape(len(x), -1)
+
+        def group(part: Group, seen: dict[str, Any]) -> Tensor:
             values = part.of(flat)
-            record = self.law(part.law, values, seen, given, f"{path}{part.name}.")
+            record = self.law(part.law, values, seen, {**types, **exported}, f"{path}{part.name}.")
             places = self._store(f"{path}{part.name}.places", np.asarray(part.places))
             parts.append({"group": part.name, "law": record, "places": places})
             exported[part.name] = _latent_type(record, values)
-            seen[part.name] = values
+            return values
+
+        def define(part: Define, seen: dict[str, Any]) -> Tensor:
+            if not isinstance(part.features, Features):
+                raise FreezeError(f"expected features of a network, got {type(part.features).__name__}")
+            given = {**types, **exported}
+            network, exported[part.name] = self._features(part.features, seen, given, f"{path}{part.name}.")
+            parts.append({"define": part.name, "network": network})
+            return part.features(seen, len(x))
+
+        law.walk(context, len(x), group, define)
         return {"law": "chain", "parts": parts, "shape": list(law.shape)}, exported
 
     def _features(

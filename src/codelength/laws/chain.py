@@ -86,37 +86,49 @@ class Chain(Law):
 
     # ---- contexts
 
-    def steps(self, x: Any, context: Context) -> Iterator[tuple[Group, Any, Context]]:
-        """Each group of items (n, *shape), with the context that its law stands in."""
-        flat, given = x.reshape(len(x), -1), dict(context)
-        for part in self.parts:
-            if isinstance(part, Define):
-                if part.name not in given:  # else it has been handed on
-                    given[part.name] = part.features(given, len(x))
-            else:
-                values = part.of(flat)
-                yield part, values, given
-                given = {**given, part.name: values}
-
-    def walk(self, context: Context, count: int, make: Callable[[Group, Context], Any]) -> Context:
+    def walk(
+        self,
+        context: Context,
+        count: int,
+        make: Callable[[Group, Context], Any],
+        define: Callable[[Define, Context], Any] | None = None,
+    ) -> Context:
         """The context after the last part: groups come from ``make(group, given)``, in order, ``given`` being the
-        context that the group's law stands in."""
+        context that the group's law stands in; features from ``define(part, given)``, by default what the part itself
+        makes of it. What the context holds already under the name of a feature has been handed on, and stays."""
         given = dict(context)
         for part in self.parts:
-            given[part.name] = make(part, dict(given)) if isinstance(part, Group) else part.features(given, count)
+            if isinstance(part, Group):
+                given[part.name] = make(part, dict(given))
+            elif part.name not in given:
+                given[part.name] = define(part, dict(given)) if define is not None else part.features(given, count)
         return given
+
+    def steps(self, x: Any, context: Context) -> list[tuple[Group, Any, Context]]:
+        """Each group of items (n, *shape), with the context that its law stands in."""
+        flat, found = x.reshape(len(x), -1), []
+
+        def take(group: Group, given: Context) -> Any:
+            values = group.of(flat)
+            found.append((group, values, given))
+            return values
+
+        self.walk(context, len(x), take)
+        return found
 
     def exports(self, x: Any, context: Context) -> Context:
         flat = x.reshape(len(x), -1)
-        given = self.walk(context, len(x), lambda group, _: group.of(flat))
+        return self._exported(self.walk(context, len(x), lambda group, _: group.of(flat)))
+
+    def _exported(self, given: Context) -> Context:
         return {part.name: given[part.name] for part in self.parts}
 
-    def made(self, context: Context, count: int, make: Callable[[Group, Context], Any]) -> Any:
-        """Items (count, *shape) of the groups that ``make`` gives, see ``walk``."""
+    def made(self, context: Context, count: int, make: Callable[[Group, Context], Any]) -> tuple[Any, Context]:
+        """Items (count, *shape) of the groups that ``make`` gives, see ``walk``, and what they export."""
         given = self.walk(context, count, make)
         values = [given[group.name].reshape(count, -1) for group in self.groups]
         flat = library_of(values[0]).joined(values, [group.places for group in self.groups])
-        return flat.reshape(count, *self.shape)
+        return flat.reshape(count, *self.shape), self._exported(given)
 
     # ---- readings
 
@@ -130,6 +142,10 @@ class Chain(Law):
         return self.draw(count, context, generator)[0]
 
     def draw(self, count: int, context: Context, generator: Any) -> tuple[Any, Any]:
+        items, log_prob, _ = self._draw(count, context, generator)
+        return items, log_prob
+
+    def _draw(self, count: int, context: Context, generator: Any) -> tuple[Any, Any, Context]:
         logs = []
 
         def make(group: Group, given: Context) -> Any:
@@ -137,16 +153,24 @@ class Chain(Law):
             logs.append(log_prob)
             return values
 
-        return self.made(context, count, make), sum(logs)
+        items, exports = self.made(context, count, make)
+        return items, sum(logs), exports
+
+    def sample_exporting(self, count: int, context: Context, generator: Any) -> tuple[Any, Context]:
+        items, _, exports = self._draw(count, context, generator)
+        return items, exports
 
     def mode(self, x_context: Context, count: int) -> Any:
-        return self.made(x_context, count, lambda group, given: group.law.mode(given, count))
+        return self.made(x_context, count, lambda group, given: group.law.mode(given, count))[0]
 
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
-        for group, values, given in reversed(list(self.steps(x, context))):
+        for group, values, given in reversed(self.steps(x, context)):
             group.law.push(stack, values, given, start)
 
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
+        return self.pop_exporting(stack, count, context, start)[0]
+
+    def pop_exporting(self, stack: Any, count: int, context: Context, start: bool = False) -> tuple[Any, Context]:
         return self.made(context, count, lambda group, given: group.law.pop(stack, count, given, start))
 
 

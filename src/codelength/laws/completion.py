@@ -72,9 +72,8 @@ def _draw(law: Law, stack: Stack, count: int, context: Context, known: np.ndarra
 
 @_draw.register
 def _marginal(law: Marginal, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
-    z = law.prior.pop(stack, count, context)
-    seen = {**context, law.latent: z, **law.prior.exports(z, context)}
-    return _draw(law.likelihood, stack, count, seen, known)
+    z, exports = law.prior.pop_exporting(stack, count, context)
+    return _draw(law.likelihood, stack, count, {**context, law.latent: z, **exports}, known)
 
 
 @_draw.register
@@ -99,8 +98,7 @@ def _chain(law: Chain, stack: Stack, count: int, context: Context, known: np.nda
         bits = bits + figures
         return values
 
-    items = law.made(context, count, make)
-    return items, bits
+    return law.made(context, count, make)[0], bits
 
 
 @_draw.register

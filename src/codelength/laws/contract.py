@@ -118,6 +118,12 @@ class Law(ABC):
         """What stands in the context of a likelihood whose latent follows this law, beside the latent itself."""
         return {}
 
+    def sample_exporting(self, count: int, context: Context, generator: Any) -> tuple[Any, Context]:
+        """Items as ``sample`` gives them, and their ``exports``, which a law that has them by then does not compute
+        again."""
+        drawn = self.sample(count, context, generator)
+        return drawn, self.exports(drawn, context)
+
     def exported_grids(self) -> dict[str, Any]:
         """The grids (see ``grid``) of those ``exports`` that lie on one, by name."""
         return {}
@@ -133,6 +139,11 @@ class Law(ABC):
     @abstractmethod
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
         """Take ``count`` items off the stack: the mirror image of ``push``."""
+
+    def pop_exporting(self, stack: Any, count: int, context: Context, start: bool = False) -> tuple[Any, Context]:
+        """Items as ``pop`` gives them, and their ``exports``, see ``sample_exporting``."""
+        popped = self.pop(stack, count, context, start)
+        return popped, self.exports(popped, context)
 
     def lengths(self, x: Any, context: Context) -> Any:
         """Code length per item in fixed point (units of 2^-20 bits), int64 (n,): for exact integer laws only."""

@@ -93,8 +93,8 @@ class Marginal(Law):
         return library_of(x).rows([self._log_weight(x, context, posterior) for _ in range(count)])
 
     def sample(self, count: int, context: Context, generator: Any) -> Any:
-        z = self.prior.sample(count, context, generator)
-        return self.likelihood.sample(count, self._given(context, z), generator)
+        z, exports = self.prior.sample_exporting(count, context, generator)
+        return self.likelihood.sample(count, {**context, self.latent: z, **exports}, generator)
 
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
         seen = self._seen(context, x)
@@ -107,8 +107,8 @@ class Marginal(Law):
             raise error.about(f"the latent {self.latent!r} of item {{}}") from None
 
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
-        z = self.prior.pop(stack, count, context, start)
-        x = self.likelihood.pop(stack, count, self._given(context, z), start)
+        z, exports = self.prior.pop_exporting(stack, count, context, start)
+        x = self.likelihood.pop(stack, count, {**context, self.latent: z, **exports}, start)
         if not start:
             self.posterior.push(stack, z, self._seen(context, x))
         return x
