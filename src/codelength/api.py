@@ -30,10 +30,10 @@ from codelength.archive.reader import Archive
 from codelength.archive.verify import verify as verify_archive
 from codelength.archive.writer import write_archive
 from codelength.data import DataSet, datasets, load_data
-from codelength.data.arrays import from_array
-from codelength.data.load import check_spec
-from codelength.data.opened import ImageFiles, open_source
+from codelength.data.images import ImageFiles
+from codelength.data.opened import open_data
 from codelength.data.seeded import choose
+from codelength.data.spec import check_spec
 from codelength.errors import NotFrozen, NotRepresentable, UsageError, needing_torch
 from codelength.files import check_destination, exists_already, write_atomically
 from codelength.laws.space import Space
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
     Model = str | os.PathLike[str] | FrozenModel
 
-Data = str | os.PathLike[str] | np.ndarray | DataSet | ArchiveItems
+Data = str | os.PathLike[str] | np.ndarray | Sequence[Any] | DataSet | ArchiveItems
 
 __all__ = [
     "compress",
@@ -144,11 +144,11 @@ def compress(
     items, seconds = parse_block(block)
     check_target(archive, data, force=force)
     check_names(model, data)
-    opened = open_source(_in_memory(data), layout=layout, trust_download=trust_download)
+    opened = open_data(data, layout=layout, trust_download=trust_download)
     frozen = _frozen(model)
     figures = write_archive(
         Path(archive),
-        opened.source,
+        opened.archived,
         frozen,
         block_items=items,
         block_seconds=seconds,
@@ -171,7 +171,7 @@ def compress(
         notes.append(f"each row of the array {shape} was taken for an item; one item by itself is array[None]")
     if figures.archive_bytes > opened.size:
         notes.append(_larger(figures, opened.size))
-    source = {"source_bytes": opened.size, "kept_files": opened.kept, "verified": verify}
+    source = {"source_bytes": opened.size, "kept_files": dict(opened.kept), "verified": verify}
     return {**figures.to_json(), **source, "notes": notes, **about("compress")}
 
 
@@ -323,7 +323,7 @@ def verify(
     back; DataError where it holds other data.
     """
     check_names(model, data)
-    source = None if data is None else open_source(_in_memory(data), layout=layout).source
+    source = None if data is None else open_data(data, layout=layout).archived
     with open_archive(archive, model, max_memory=max_memory) as opened:
         return {**verify_archive(opened, source).to_json(), **about("verify"), "sound": True, "damaged": []}
 
@@ -652,17 +652,7 @@ def about(command: str, seed: int | None = None) -> dict[str, Any]:
 
 def as_data(data: Data, *, layout: str | None = None, trust_download: bool = False) -> DataSet:
     """Any form of data as a data set."""
-    if isinstance(data, DataSet):
-        return data
-    if isinstance(data, np.ndarray | ArchiveItems):
-        return from_array(np.asarray(data), layout=layout)
-    spec = data if isinstance(data, str) else Path(data)
-    return load_data(spec, layout=layout, trust_download=trust_download)
-
-
-def _in_memory(data: Data) -> str | os.PathLike[str] | np.ndarray | DataSet:
-    """The items of an open archive as an array; other data as it is."""
-    return np.asarray(data) if isinstance(data, ArchiveItems) else data
+    return open_data(data, layout=layout, trust_download=trust_download).data_set
 
 
 def check_names(model: Any, data: Any = None) -> None:

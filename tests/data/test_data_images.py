@@ -26,7 +26,7 @@ from codelength.data.images import (
     decode_image,
     encode_image,
     expand,
-    look_all,
+    look,
     read_pixels,
     reduce,
     scan,
@@ -35,6 +35,10 @@ from codelength.data.images import (
 from codelength.errors import DataError
 
 EXTENSION = {"PNG": ".png", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp", "PPM": ".ppm"}
+
+
+def look_all(folder, *, jpeg=False):
+    return [look(entry, jpeg=jpeg) for entry in scan(folder)]
 
 
 def noise(mode, height=5, width=7, seed=0):

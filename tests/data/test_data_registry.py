@@ -10,10 +10,10 @@ from array_files import idx_bytes
 
 from codelength.data import datasets, load_data
 from codelength.data.dataset import items_sha256
-from codelength.data.load import parse_spec
 from codelength.data.pinned import ITEMS
 from codelength.data.registry import REGISTRY, SPLIT_SEED, files
 from codelength.data.seeded import binarize, permutation, words
+from codelength.data.spec import parse_spec
 from codelength.errors import DataError, UsageError
 from codelength.laws.space import Space
 

@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def looked_at(folder: Path) -> list[ImageFile]:
-    return images.look_all(folder)
+    return [look(entry) for entry in images.scan(folder)]
 
 
 def outcome(read: Callable[[bytes], np.ndarray], data: bytes) -> tuple[Any, ...]:

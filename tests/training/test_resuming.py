@@ -250,7 +250,8 @@ def test_short_runs_are_logged_ten_times_and_patience_does_not_count_it(tmp_path
         (np.where(np.arange(20)[:, None] == 4, 70000, 5), r"item 4 of array holds 70,000"),
         (np.zeros((0, 2, 3), np.uint8), r"got none"),
         (np.zeros((20, 2), np.complex64), r"complex64"),
-        ([[1, 2]], "got a list"),
+        ([[1, 2]], "at least two items to train on, got 1"),
+        ({"x": [1, 2]}, "got dict"),
     ],
 )
 def test_arrays_that_cannot_be_trained_on_are_named(recipe, tmp_path, array, message) -> None:

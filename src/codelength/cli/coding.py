@@ -140,7 +140,7 @@ def decompress(
     from codelength.archive import damage
     from codelength.archive.extract import extract
     from codelength.archive.names import show
-    from codelength.data.opened import ImageFiles
+    from codelength.data.images import ImageFiles
     from codelength.errors import CorruptBlock
 
     with api.open_archive(pipes.received(archive, PIPED), model, max_memory=memory) as opened:

@@ -154,8 +154,8 @@ def _array_sentence(path: Path, error: BaseException) -> str:
     return f"expected an array file, but {path} cannot be read ({first}); check that it is complete"
 
 
-def read_idx(path: Path) -> tuple[np.ndarray, bool]:
-    """The array in an IDX file (the format of MNIST), and whether the file was gzipped.  Raises DataError."""
+def read_idx(path: Path) -> np.ndarray:
+    """The array in an IDX file (the format of MNIST), gzipped or not.  Raises DataError."""
     try:
         with open_regular(path, "an array, an image or a folder") as file:
             compressed = file.read(2) == b"\x1f\x8b"
@@ -179,7 +179,7 @@ def read_idx(path: Path) -> tuple[np.ndarray, bool]:
         header = 4 + 4 * len(shape)
         got = "more" if len(data) > expected else f"{header + len(data)}"
         raise DataError(f"expected {header + expected} bytes in {path} for the shape {shape}, got {got}")
-    return np.frombuffer(data, dtype).reshape(shape), compressed
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _read_idx_header(stream: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, ...]]:
@@ -205,7 +205,7 @@ def read_arrays(path: Path) -> tuple[str, dict[str, Any]]:
         return "npz", read_members(path)
     if suffix == ".npy":
         return "array", {"": read_npy(path)}
-    return "idx", {"": read_idx(path)[0]}
+    return "idx", {"": read_idx(path)}
 
 
 def guess_layout(shape: tuple[int, ...]) -> str:
@@ -227,7 +227,6 @@ def from_array(
     member: str = "",
     layout: str | None = None,
     symbols: int | None = None,
-    gzipped: bool = False,
 ) -> DataSet:
     """A data set of the items of one array (items first).
 
@@ -237,7 +236,7 @@ def from_array(
     Raises DataError for arrays of objects, structures and text, for an array without axes, and for a layout
     that does not fit.
     """
-    return from_members({member: array}, name, kind=kind, layout=layout, symbols=symbols, gzipped=gzipped)
+    return from_members({member: array}, name, kind=kind, layout=layout, symbols=symbols)
 
 
 def from_members(
@@ -247,7 +246,6 @@ def from_members(
     kind: str = "npz",
     layout: str | None = None,
     symbols: int | None = None,
-    gzipped: bool = False,
 ) -> DataSet:
     """A data set of several arrays, as an ``.npz`` holds them.
 
@@ -283,7 +281,7 @@ def from_members(
         items=items,
         space=None if count is None else Space(items.shape[1:], count),
         name=name,
-        origin=Origin(kind, members=members, order=tuple(arrays), layout=axes, gzip=gzipped),
+        origin=Origin(kind, members=members, order=tuple(arrays), layout=axes),
         extras={key: array for key, array in arrays.items() if key not in members_chosen},
     )
 

@@ -44,7 +44,6 @@ class Origin:
     files: relative names of the images, in the order of the items (folders only).
     modes: how each image was stored (folders only; see ``codelength.data.images``).
     metadata: what each image file held besides pixels, to be written back (folders only).
-    gzip: the IDX file was compressed.
     """
 
     kind: str
@@ -54,7 +53,21 @@ class Origin:
     files: tuple[str, ...] = ()
     modes: tuple[str, ...] = ()
     metadata: tuple[bytes, ...] = ()
-    gzip: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is known of an item before it is read.
+
+    name: of the file that it came as, empty for rows of arrays. shape, dtype: as it is read from the data set. mode,
+    metadata: of its file, as ``Origin`` has them.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    mode: str = ""
+    metadata: bytes = b""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,8 +103,21 @@ class DataSet:
         return f"DataSet({self.name!r}, {len(self)} items, space={self.space}, preprocessing={self.preprocessing!r})"
 
     def __len__(self) -> int:
-        source = self.items if self.items is not None else self.images
-        return 0 if source is None else len(source)
+        return len(self.values)
+
+    @property
+    def values(self) -> np.ndarray | Sequence[np.ndarray]:
+        """The items, whether they are one array or images that are read when they are asked for."""
+        found = self.items if self.items is not None else self.images
+        return () if found is None else found
+
+    def item(self, number: int) -> Item:
+        """What is known of an item; images of a folder are not read for it."""
+        values, origin = self.values, self.origin
+        found: Any = values.about(number) if hasattr(values, "about") else np.asarray(values[number])
+        if not origin.files:
+            return Item("", found.shape, found.dtype)
+        return Item(origin.files[number], found.shape, found.dtype, origin.modes[number], origin.metadata[number])
 
     def __getitem__(self, key: slice | np.ndarray) -> DataSet:
         """The items of a slice or of an array of indices, as a data set."""

@@ -1,20 +1,19 @@
-"""Folders of images as data sets for training and evaluation.
+"""Images as data sets for training and evaluation.
 
-(An archive of a folder is made from the files themselves, see ``codelength.data.images``: there, nothing is
-left out and nothing reduced.)
+An archive of a folder is made from the files themselves (``codelength.data.images``): there, nothing is left out and
+nothing reduced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import overload
+from typing import Protocol, overload
 
 import numpy as np
 
-from codelength.data.dataset import DataSet, Origin
-from codelength.data.images import MODES, Pixels, read_pixels, reduce, scan
+from codelength.data.dataset import DataSet, Item, Origin
+from codelength.data.images import MODES, Pixels, reduce
 from codelength.errors import DataError
 from codelength.laws.space import Space
 from codelength.progress import shown
@@ -22,15 +21,35 @@ from codelength.progress import shown
 WORDS = {"opaque": "opaque alpha left out", "grey": "equal colour channels as one"}
 
 
+class Picture(Protocol):
+    """A file, or an image in memory, that is read when it is asked for. name: of the file."""
+
+    @property
+    def name(self) -> str: ...
+
+    def load(self) -> Pixels | str:
+        """The pixels, or in words why there are none."""
+        ...
+
+
 @dataclass(frozen=True)
 class LazyImages(Sequence[np.ndarray]):
-    """The images of a folder, each read when it is asked for: arrays (h, w) or (h, w, channels)."""
+    """Images that are each read when they are asked for: arrays (h, w) or (h, w, channels).
 
-    paths: tuple[Path, ...]
+    items: what is known of each without reading it. steps: of ``codelength.data.images.reduce``, what is left out of
+    each.
+    """
+
+    pictures: tuple[Picture, ...]
+    items: tuple[Item, ...]
     steps: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.pictures)
+
+    def about(self, number: int) -> Item:
+        """What is known of an image."""
+        return self.items[number]
 
     @overload
     def __getitem__(self, index: int) -> np.ndarray: ...
@@ -40,18 +59,22 @@ class LazyImages(Sequence[np.ndarray]):
 
     def __getitem__(self, index: int | slice) -> np.ndarray | LazyImages:
         if isinstance(index, slice):
-            return LazyImages(self.paths[index], self.steps)
-        pixels = read_pixels(self.paths[index])
+            return self.take(range(len(self))[index])
+        name, pixels = self.pictures[index].name, self.pictures[index].load()
         if isinstance(pixels, str):
-            raise DataError(f"{self.paths[index]} was an image a moment ago and is none now: {pixels}")
-        return _as_item(pixels, self.steps)
+            raise DataError(f"{name} was an image a moment ago and is none now: {pixels}")
+        found, known = _as_item(pixels, self.steps), self.items[index]
+        if (found.shape, found.dtype) != (known.shape, known.dtype):
+            raise DataError(f"{name} changed while it was in use: it had the shape {known.shape}, now {found.shape}")
+        return found
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return (self[i] for i in range(len(self)))
 
     def take(self, indices: Sequence[int]) -> LazyImages:
         """Some of the images, in the order given."""
-        return LazyImages(tuple(self.paths[i] for i in indices), self.steps)
+        chosen = tuple(self.pictures[i] for i in indices)
+        return LazyImages(chosen, tuple(self.items[i] for i in indices), self.steps)
 
 
 def _as_item(pixels: Pixels, steps: tuple[str, ...]) -> np.ndarray:
@@ -59,31 +82,24 @@ def _as_item(pixels: Pixels, steps: tuple[str, ...]) -> np.ndarray:
     return reduce(array, steps).array
 
 
-def from_folder(folder: Path) -> DataSet:
-    """All images below a folder, in the order of their names.
+def from_pictures(pictures: Sequence[Picture], name: str, *, kind: str = "folder") -> DataSet:
+    """A data set of image files, or of images in memory, in their order.
 
-    Raises DataError for a folder that holds no images that can be read as pixels.
-    """
-    entries = scan(folder)
-    return from_images([(entry.name, entry.path) for entry in entries], folder.name or str(folder), kind="folder")
+    What all images share is left out and said in ``preprocessing``: alpha that is opaque in every image, colour
+    channels that are equal in every image. Images of one size become one array; otherwise they are read when asked for.
+    Files that are not images, or whose pixels would not be exact, are in ``left_out``.
 
-
-def from_images(files: list[tuple[str, Path]], name: str, *, kind: str = "folder") -> DataSet:
-    """A data set of image files, given as (relative name, path).
-
-    What all images share is left out and said in ``preprocessing``: alpha that is opaque in every image,
-    colour channels that are equal in every image.  Images of one size become one array; otherwise they are
-    read when asked for.  Files that are not images, or whose pixels would not be exact, are in ``left_out``.
+    Raises DataError where there are no images that can be read as pixels.
     """
     found: list[_Found] = []
     left_out: list[tuple[str, str]] = []
-    for relative, path in shown(files, "reading", "files"):
-        pixels = read_pixels(path)
+    for picture in shown(pictures, "reading", "files"):
+        pixels = picture.load()
         if isinstance(pixels, str):
-            left_out.append((relative, pixels))
+            left_out.append((picture.name, pixels))
         else:
             steps = frozenset(_applicable(pixels))
-            found.append(_Found(relative, path, pixels.mode, pixels.metadata, pixels.array.shape[:2], steps))
+            found.append(_Found(picture, pixels.mode, pixels.metadata, pixels.array.shape[:2], steps))
     if not found:
         reason = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
         raise DataError(f"expected images in {name}, got none that can be read as pixels{reason}")
@@ -93,7 +109,7 @@ def from_images(files: list[tuple[str, Path]], name: str, *, kind: str = "folder
     opaque = "opaque" in shared and bool(stored & {2, 4})
     grey = "grey" in shared and bool(stored & {3, 4})
     taken = ("opaque",) * opaque + ("grey",) * grey
-    images = LazyImages(tuple(image.path for image in found), taken)
+    images = LazyImages(tuple(image.picture for image in found), tuple(image.item(taken) for image in found), taken)
     channels = {_channels_left(channels_of(image.mode), taken) for image in found}
     symbols = {Pixels(np.empty(0), image.mode).symbols for image in found}
     sizes = {image.size for image in found}
@@ -112,7 +128,7 @@ def from_images(files: list[tuple[str, Path]], name: str, *, kind: str = "folder
         origin=Origin(
             kind,
             layout="nhw" if space is not None and len(space.shape) == 2 else "nhwc",
-            files=tuple(image.name for image in found),
+            files=tuple(image.picture.name for image in found),
             modes=tuple(image.mode for image in found),
             metadata=tuple(image.metadata for image in found),
         ),
@@ -123,12 +139,17 @@ def from_images(files: list[tuple[str, Path]], name: str, *, kind: str = "folder
 
 @dataclass(frozen=True)
 class _Found:
-    name: str
-    path: Path
+    picture: Picture
     mode: str
     metadata: bytes
     size: tuple[int, ...]  # height, width
     steps: frozenset[str]
+
+    def item(self, taken: tuple[str, ...]) -> Item:
+        channels = _channels_left(channels_of(self.mode), taken)
+        dtype = np.dtype(np.uint8 if self.mode == "1" else MODES[self.mode][0])
+        shape = (*self.size, channels) if channels else self.size
+        return Item(self.picture.name, shape, dtype, self.mode, self.metadata)
 
 
 def channels_of(mode: str) -> int:

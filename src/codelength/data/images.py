@@ -41,7 +41,6 @@ from codelength.data import bitmaps, containers, png, proof, tiff, webp
 from codelength.data.pixels import MODES, Pixels, Unsuitable
 from codelength.errors import DataError
 from codelength.files import is_left_over, show_path
-from codelength.progress import shown
 
 # Format of each extension that pixels can be written back to, and the modes it holds.
 FORMATS = {
@@ -82,6 +81,10 @@ class Entry:
     path: Path
     size: int
     kind: str
+
+    def load(self) -> Pixels | str:
+        """Its pixels, or in words why its bytes must be kept instead (``read_pixels``)."""
+        return read_pixels(self.path)
 
 
 def scan(folder: Path) -> list[Entry]:
@@ -341,9 +344,14 @@ class ImageFile:
     is_image: bool
     mode: str
     shape: tuple[int, ...]
-    metadata: bytes = b""
-    reason: str = ""
-    stamp: Stamp | None = None
+    metadata: bytes
+    reason: str
+    stamp: Stamp
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.stamp.size
 
     def read_pixels(self) -> np.ndarray:
         """The pixels, read anew.  Raises DataError if the file has changed."""
@@ -389,7 +397,7 @@ def look(entry: Entry, *, jpeg: bool = False) -> ImageFile:
             raise DataError(
                 f"expected a readable file, but {show_path(entry.path)} is not ({error.strerror})"
             ) from None
-        return ImageFile(entry.name, entry.path, False, "", (), reason="not an image", stamp=stamp)
+        return ImageFile(entry.name, entry.path, False, "", (), b"", "not an image", stamp)
     data, stamp = _read_whole(entry.path)
     pixels = decode_image(data, entry.name, jpeg=jpeg)
     if isinstance(pixels, Pixels):
@@ -403,9 +411,9 @@ def look(entry: Entry, *, jpeg: bool = False) -> ImageFile:
             pixels = str(reason)
         else:
             shape = pixels.array.shape
-            return ImageFile(entry.name, entry.path, True, pixels.mode, shape, pixels.metadata, stamp=stamp)
+            return ImageFile(entry.name, entry.path, True, pixels.mode, shape, pixels.metadata, "", stamp)
     shape = stated_shape(data)
-    return ImageFile(entry.name, entry.path, bool(shape), "", shape, reason=pixels, stamp=stamp)
+    return ImageFile(entry.name, entry.path, bool(shape), "", shape, b"", pixels, stamp)
 
 
 _STATED: tuple[tuple[bytes, Callable[[bytes], tuple[int, ...]]], ...] = (
@@ -439,11 +447,6 @@ def stated_shape(data: bytes) -> tuple[int, ...]:
                 return (image.size[1], image.size[0], bands)[: 2 if bands == 1 else 3]
     except Exception:  # whatever a decoder raises, the file is then kept beside the images
         return ()
-
-
-def look_all(folder: Path, *, jpeg: bool = False) -> list[ImageFile]:
-    """Every file below a folder (``scan``), looked at."""
-    return [look(entry, jpeg=jpeg) for entry in shown(scan(folder), "looking at files", "files")]
 
 
 @dataclass(frozen=True)
@@ -494,3 +497,13 @@ def expand(reduced: Reduced, mode: str) -> np.ndarray:
         full = np.full((*array.shape[:2], 1), np.iinfo(np.dtype(dtype)).max, dtype)
         array = np.concatenate([array, full], axis=2)
     return np.ascontiguousarray(array)
+
+
+class ImageFiles:
+    """Makes the image files of an archive of a folder (``codelength.archive.job.ImageWriter``)."""
+
+    def written_name(self, name: str, mode: str) -> str:
+        return written_name(name, mode)
+
+    def encode(self, values: np.ndarray, mode: str, metadata: bytes, name: str) -> bytes:
+        return encode_image(Pixels(values, mode, metadata), name)

@@ -1,112 +1,234 @@
-"""Data as archives take it: everything, exactly as it lies there."""
+"""Data is opened here, whatever it is that users name.
+
+``open_data`` gives one object with two readings, which are made when they are asked for: ``archived`` is everything
+exactly as it lies there, for archives; ``data_set`` is the items as symbols of a space, for evaluation and training.
+"""
 
 from __future__ import annotations
 
-import math
 import os
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from codelength.archive.layout import MODES
 from codelength.archive.sources import ArraySource, FolderSource, Source
-from codelength.data.arrays import arrays_of, guess_layout, read_arrays
-from codelength.data.dataset import DataSet, items_sha256
-from codelength.data.folders import channels_of
-from codelength.data.images import (
-    FORMATS,
-    JPEG_EXTENSIONS,
-    ImageFile,
-    Pixels,
-    Reduced,
-    encode_image,
-    expand,
-    look,
-    look_all,
-    written_name,
-)
-from codelength.data.images import Entry as FileEntry
-from codelength.data.load import load_data, parse_spec
-from codelength.data.registry import REGISTRY
+from codelength.data.arrays import arrays_of, from_members, guess_layout, read_arrays
+from codelength.data.dataset import DataSet, Member, Origin, items_sha256
+from codelength.data.folders import from_pictures
+from codelength.data.images import FORMATS, JPEG_EXTENSIONS, Entry, ImageFile, look, scan
+from codelength.data.memory import MemoryImage, pictures_of, sequence_of
+from codelength.data.registry import REGISTRY, pinned_sha256, read_split
+from codelength.data.registry import Entry as Named
+from codelength.data.spec import exists, missing, parse_spec
 from codelength.errors import DataError, UsageError
+from codelength.progress import shown
 
+_LAYOUTS = {2: "nd", 3: "nhw", 4: "nhwc"}
 # How an item's axes become those of a model's event, which has the channels last.
 _AXES = {"nd": None, "nhw": (0, 1), "nhwc": (0, 1, 2), "nchw": (1, 2, 0)}
 
 
-@dataclass(frozen=True)
-class Opened:
-    """Data that is to become an archive. sha256: of its items, as evaluations give it, where it can be had.
+class Opened(ABC):
+    """Data in one of the forms that users name.
 
-    size: bytes of the files or arrays that it came as. kept: reasons why images are kept as files, with how many there
-    are of each, the most frequent first. shape: of the array, where it is one.
+    kept: reasons why images are kept as files by archives, with how many there are of each, the most frequent first.
+    shape: of the array, where the data is one.
     """
 
-    source: Source
-    sha256: str | None
-    size: int
-    kept: dict[str, int] = field(default_factory=dict)
+    kept: Mapping[str, int] = {}
     shape: tuple[int, ...] | None = None
 
+    @cached_property
+    @abstractmethod
+    def data_set(self) -> DataSet:
+        """The items as symbols of a space. Raises DataError for data that models cannot be asked about."""
 
-def open_source(
-    data: str | os.PathLike[str] | np.ndarray | DataSet,
+    @cached_property
+    @abstractmethod
+    def archived(self) -> Source:
+        """Everything, exactly as it lies there; a folder with all its files. Raises DataError."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes of the files or arrays that the data came as."""
+
+    @property
+    @abstractmethod
+    def sha256(self) -> str | None:
+        """Of the items, as evaluations give it; None where archives keep more than the items."""
+
+
+def open_data(
+    data: Any,
     *,
     layout: str | None = None,
+    symbols: int | None = None,
+    split: str = "test",
     trust_download: bool = False,
 ) -> Opened:
-    """What an archive is made from: everything, exactly as it lies there.
+    """Data in any form: the name of a data set, a path, an array, a sequence of arrays, an open archive, a data set.
 
-    A folder is taken with all its files. Named data sets, arrays and data sets in memory give their items.
+    layout: axes of arrays, where the guess would be wrong. symbols: size of their alphabet, where the least that holds
+    them is not meant. split: of named data sets where none is named, and they have it. trust_download: download files
+    whose hash nobody has vouched for.
+
+    Raises UsageError for what is nothing of that, DataError for what is not there or cannot be read, UntrustedDownload.
     """
+    if isinstance(data, str):
+        spec = parse_spec(data)
+        if spec.name in REGISTRY:
+            opened = _open_named(REGISTRY[spec.name], spec.part, split, layout, symbols, trust_download)
+        else:
+            opened = _open_path(Path(spec.name).expanduser(), spec.part, layout, symbols)
+        if spec.is_whole:
+            return opened
+        some = opened.data_set[spec.start : spec.stop]
+        if not len(some):
+            raise DataError(f"the range of {data!r} holds no items; its end comes first, or the data has fewer")
+        return _Loaded(some)
+    if isinstance(data, os.PathLike):
+        return _open_path(Path(data).expanduser(), None, layout, symbols)
     if isinstance(data, DataSet):
-        return _from_data_set(data)
+        return _Loaded(data)
     if isinstance(data, np.ndarray):
-        return _from_array(data, "array", "", layout)
-    if not isinstance(data, str):
-        return _from_path(Path(data).expanduser(), layout)
-    spec = parse_spec(data)
-    path = Path(spec.name).expanduser()
-    named = spec.name in REGISTRY and not (spec.part is None and path.is_file())
-    if not named and spec.part is None and spec.is_whole and path.exists():
-        return _from_path(path, layout)
-    return _from_data_set(load_data(data, layout=layout, trust_download=trust_download))
+        return _Arrays("array", {"": data}, layout, symbols)
+    if hasattr(data, "__len__") and hasattr(data, "__getitem__") and not isinstance(data, Mapping | bytes | bytearray):
+        return _open_sequence(data, layout, symbols)
+    raise UsageError(
+        "expected data (the name of a data set, a path, an array, a sequence of arrays, or a data set), got "
+        f"{type(data).__name__} {data!r:.40}"
+    )
 
 
-def _from_path(path: Path, layout: str | None) -> Opened:
+def _open_named(
+    entry: Named, part: str | None, split: str, layout: str | None, symbols: int | None, trust_download: bool
+) -> Opened:
+    chosen = part or (split if split in entry.splits else next(iter(entry.splits)))
+    if layout is not None or symbols is not None:
+        raise UsageError(f"layout and symbols belong to files and arrays, and {entry.name} has its own")
+    items, labels = read_split(entry, chosen, trust_download=trust_download)
+    name = f"{entry.name}:{chosen}"
+    if isinstance(items, list):
+        return _Images("folder", name, [_entry_of(path) for path in items])
+    pinned = pinned_sha256(entry.name, chosen)
+    if pinned is not None and items_sha256(items) != pinned:
+        raise DataError(f"expected the items of {name} to have the sha256 {pinned}, got others; report this")
+    return _Loaded(
+        DataSet(
+            items=items,
+            space=entry.space,
+            labels=labels,
+            name=name,
+            preprocessing=entry.preprocessing,
+            origin=Origin("set", (Member("", items.dtype.str, items.shape),), layout=_LAYOUTS[items.ndim]),
+            binarize="dynamic" if entry.dynamic and chosen in ("train", "trainvalid") else None,
+        )
+    )
+
+
+def _open_path(path: Path, member: str | None, layout: str | None, symbols: int | None) -> Opened:
+    if not exists(path):
+        raise DataError(missing(str(path)))
     suffix = path.suffix.lower()
-    is_image = suffix in FORMATS or suffix in JPEG_EXTENSIONS
-    if path.is_dir() or is_image:
-        if layout is not None:
-            raise UsageError(f"a layout belongs to arrays, and {path} holds images")
-        files = look_all(path) if path.is_dir() else [_look_at(path)]
-        if not files:
-            raise DataError(f"expected files in the folder {path}, got none")
-        reasons = Counter(file.reason for file in files if file.is_image and not file.mode)
-        sizes = (os.stat(file.path).st_size if file.stamp is None else file.stamp.size for file in files)
-        return Opened(FolderSource(files), None, sum(sizes), dict(reasons.most_common()))
+    if member is not None and suffix != ".npz":
+        raise UsageError(f"expected an .npz file before :{member}, got {path}")
+    if path.is_dir() or suffix in FORMATS or suffix in JPEG_EXTENSIONS:
+        if layout is not None or symbols is not None:
+            raise UsageError(f"layout and symbols belong to arrays, and {path} holds images")
+        if path.is_dir():
+            return _Images("folder", path.name or str(path), scan(path))
+        return _Images("image", path.name, [_entry_of(path)])
     kind, arrays = read_arrays(path)
-    if kind != "npz":
-        return replace(_from_array(arrays[""], kind, path.name, layout), size=path.stat().st_size)
-    numbers = [member for member in arrays.values() if isinstance(member, np.ndarray)]
-    main = max(numbers, key=lambda array: array.nbytes, default=np.zeros(0))
-    source = ArraySource(arrays, kind=kind, name=path.name, axes=_axes(layout, main.ndim))
-    return Opened(source, None, path.stat().st_size)
+    if member is not None:
+        found = [name for name, array in arrays.items() if isinstance(array, np.ndarray)]
+        if member not in found:
+            raise DataError(f"{path} has no array {member!r}; it has {', '.join(found) or 'none'}")
+        return _Arrays(kind, {member: arrays[member]}, layout, symbols, path.name, member=member)
+    return _Arrays(kind, arrays, layout, symbols, path.name, stored=path.stat().st_size)
 
 
-def _from_array(array: np.ndarray, kind: str, name: str, layout: str | None) -> Opened:
-    axes = _axes(layout, array.ndim)
-    source = ArraySource(array, kind=kind, name=name, axes=axes)
-    if array.ndim < 2 or array.dtype.kind not in "biu":
-        return Opened(source, None, array.nbytes, shape=array.shape)
-    guess = _AXES[layout or guess_layout(array.shape)]
-    items = array if guess is None else array.transpose(0, *(axis + 1 for axis in guess))
-    return Opened(source, items_sha256(items), array.nbytes, shape=array.shape)
+def _entry_of(path: Path) -> Entry:
+    """One image by itself, as ``scan`` lists those of folders."""
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    return Entry(path.name, path, size, "jpeg" if path.suffix.lower() in JPEG_EXTENSIONS else "image")
+
+
+def _open_sequence(items: Any, layout: str | None, symbols: int | None) -> Opened:
+    """Items of one shape and type are an array; images that differ stay where they are."""
+    if hasattr(items, "__array__") and not getattr(items, "names", None):
+        return _Arrays("array", {"": np.asarray(items)}, layout, symbols)
+    found = sequence_of(items)
+    if isinstance(found, np.ndarray):
+        return _Arrays("array", {"": found}, layout, symbols)
+    if layout is not None or symbols is not None:
+        raise UsageError("layout and symbols belong to items of one shape, and these are images of several sizes")
+    return _Images("folder", "images", found)
+
+
+# ---- the forms -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Arrays(Opened):
+    """Arrays whose rows are the items, by name; what is no array in an ``.npz`` is bytes.
+
+    kind: as in an archive. file: name of the file, empty for arrays in memory. member: the only array that was asked
+    for. stored: bytes of the file, None where there is none.
+    """
+
+    kind: str
+    arrays: Mapping[str, Any]
+    layout: str | None
+    symbols: int | None
+    file: str = ""
+    member: str | None = None
+    stored: int | None = None
+
+    @property
+    def _single(self) -> np.ndarray | None:
+        """The array, where there is one by itself."""
+        return self.arrays[self.member or ""] if self.kind != "npz" or self.member is not None else None
+
+    @cached_property
+    def data_set(self) -> DataSet:
+        arrays = {name: array for name, array in self.arrays.items() if isinstance(array, np.ndarray)}
+        name = self.file or "array"
+        return from_members(arrays, name, kind=self.kind, layout=self.layout, symbols=self.symbols)
+
+    @cached_property
+    def archived(self) -> Source:
+        numbers = [array for array in self.arrays.values() if isinstance(array, np.ndarray)]
+        main = max(numbers, key=lambda array: array.nbytes, default=np.zeros(0))
+        return ArraySource(self.arrays, kind=self.kind, name=self.file, axes=_axes(self.layout, main.ndim))
+
+    @property
+    def size(self) -> int:
+        if self.stored is not None:
+            return self.stored
+        return sum(len(array) if isinstance(array, bytes) else array.nbytes for array in self.arrays.values())
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
+        return None if self.kind == "npz" or self._single is None else self._single.shape
+
+    @cached_property
+    def sha256(self) -> str | None:
+        array = self._single
+        if array is None or array.ndim < 2 or array.dtype.kind not in "biu":
+            return None
+        guess = _AXES[self.layout or guess_layout(array.shape)]
+        return items_sha256(array if guess is None else array.transpose(0, *(axis + 1 for axis in guess)))
 
 
 def _axes(layout: str | None, rank: int) -> tuple[int, ...] | None:
@@ -120,89 +242,80 @@ def _axes(layout: str | None, rank: int) -> tuple[int, ...] | None:
     return axes
 
 
-def _look_at(path: Path) -> ImageFile:
-    kind = "jpeg" if path.suffix.lower() in JPEG_EXTENSIONS else "image"
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    return look(FileEntry(path.name, path, size, kind))
+@dataclass
+class _Images(Opened):
+    """Files of which some are images, or images in memory. kind: ``folder``, or ``image`` for one by itself."""
+
+    kind: str
+    name: str
+    entries: Sequence[Entry | MemoryImage]
+
+    @cached_property
+    def data_set(self) -> DataSet:
+        return from_pictures(self.entries, self.name, kind=self.kind)
+
+    @cached_property
+    def _looked_at(self) -> list[ImageFile | MemoryImage]:
+        entries = self.entries if self.kind == "image" else shown(self.entries, "looking at files", "files")
+        return [look(entry) if isinstance(entry, Entry) else entry for entry in entries]
+
+    @cached_property
+    def archived(self) -> Source:
+        return FolderSource(self._looked_at)
+
+    @property
+    def size(self) -> int:
+        return sum(entry.size for entry in self._looked_at)
+
+    @property
+    def kept(self) -> Mapping[str, int]:  # type: ignore[override]
+        files = [entry for entry in self._looked_at if isinstance(entry, ImageFile)]
+        return dict(Counter(file.reason for file in files if file.is_image and not file.mode).most_common())
+
+    @property
+    def sha256(self) -> None:
+        return None
 
 
-def _from_data_set(data: DataSet) -> Opened:
-    origin = data.origin
-    if origin.files:
-        images = [_MemoryImage.of(data, position) for position in range(len(data))]
-        size = sum(math.prod(image.shape) * np.dtype(MODES[image.mode][0]).itemsize for image in images)
-        return Opened(FolderSource(images), None, size)
-    arrays = arrays_of(data)
-    size = sum(array.nbytes for array in arrays.values())
-    axes = _AXES[origin.layout]
-    if origin.kind == "npz":
-        coded = [member.name for member in origin.members]
-        name = _file_name(data.name, ".npz")
-        return Opened(ArraySource(arrays, kind="npz", name=name, axes=axes, coded=coded), data.sha256, size)
-    (array,) = arrays.values()
-    source = ArraySource(array, kind="array", name=_file_name(data.name, ".npy"), axes=axes)
-    return Opened(source, data.sha256, size)
+@dataclass
+class _Loaded(Opened):
+    """A data set that is in memory, or a part of one."""
+
+    loaded: DataSet
+
+    @property
+    def data_set(self) -> DataSet:
+        return self.loaded
+
+    @cached_property
+    def archived(self) -> Source:
+        data = self.loaded
+        if data.origin.files:
+            return FolderSource(pictures_of(data))
+        axes = _AXES[data.origin.layout]
+        if data.origin.kind == "npz":
+            coded = [member.name for member in data.origin.members]
+            name = _file_name(data.name, ".npz")
+            return ArraySource(self._arrays, kind="npz", name=name, axes=axes, coded=coded)
+        (array,) = self._arrays.values()
+        return ArraySource(array, kind="array", name=_file_name(data.name, ".npy"), axes=axes)
+
+    @cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return arrays_of(self.loaded)
+
+    @property
+    def size(self) -> int:
+        if self.loaded.origin.files:
+            return sum(image.size for image in pictures_of(self.loaded))
+        return sum(array.nbytes for array in self._arrays.values())
+
+    @property
+    def sha256(self) -> str | None:
+        return None if self.loaded.origin.files else self.loaded.sha256
 
 
 def _file_name(name: str, suffix: str) -> str:
     """A file name for data without one: ``mnist:test[:100]`` is kept as ``mnist-test-100.npy``."""
     stem = re.sub(r"[^A-Za-z0-9_.]+", "-", name.removesuffix(suffix)).strip("-.")
     return (stem or "array") + suffix
-
-
-@dataclass(frozen=True)
-class _MemoryImage:
-    """An image of a data set as an entry of an archive."""
-
-    data: DataSet
-    position: int
-    name: str
-    mode: str
-    shape: tuple[int, ...]
-    metadata: bytes
-    is_image: bool = True
-
-    @staticmethod
-    def of(data: DataSet, position: int) -> _MemoryImage:
-        origin = data.origin
-        pixels = _pixels_of(data, position)
-        return _MemoryImage(
-            data, position, origin.files[position], origin.modes[position], pixels.shape, origin.metadata[position]
-        )
-
-    def read_pixels(self) -> np.ndarray:
-        return _pixels_of(self.data, self.position)
-
-    def read_again(self) -> None:
-        return None
-
-    def read_bytes(self) -> Iterator[bytes]:
-        yield encode_image(Pixels(self.read_pixels(), self.mode, self.metadata), self.name)
-
-
-def _pixels_of(data: DataSet, position: int) -> np.ndarray:
-    """The pixels of an image in its own mode, with what the data set left out put back."""
-    source: Any = data.items if data.items is not None else data.images
-    array = np.asarray(source[position])
-    mode = data.origin.modes[position]
-    if mode == "1":
-        return array.astype(bool)
-    channels = channels_of(mode)
-    held = array.shape[2] if array.ndim == 3 else 0
-    steps = (("opaque",) if channels in (2, 4) and held != channels else ()) + (
-        ("grey",) if channels in (3, 4) and held == 0 else ()
-    )
-    return expand(Reduced(array, steps), mode)
-
-
-class ImageFiles:
-    """Makes the image files of an archive of a folder (``codelength.archive.job.ImageWriter``)."""
-
-    def written_name(self, name: str, mode: str) -> str:
-        return written_name(name, mode)
-
-    def encode(self, values: np.ndarray, mode: str, metadata: bytes, name: str) -> bytes:
-        return encode_image(Pixels(values, mode, metadata), name)

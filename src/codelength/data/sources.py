@@ -92,7 +92,7 @@ DIGITS = Source(
 
 
 def _read_idx_pair(paths: list[Path], part: str) -> Part:
-    return read_idx(paths[0])[0], read_idx(paths[1])[0]
+    return read_idx(paths[0]), read_idx(paths[1])
 
 
 def _idx_form(folder: str, *urls: str) -> Form:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from codelength.data.load import check_spec
+from codelength.data.spec import check_spec
 from codelength.errors import CheckpointError, UsageError
 from codelength.training.config import load_recipe
 from codelength.weights import packaged

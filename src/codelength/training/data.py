@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from codelength.data import DataSet, load_data
-from codelength.data.arrays import from_array
+from codelength.data import DataSet
 from codelength.data.dataset import items_sha256
-from codelength.data.load import parse_spec
+from codelength.data.opened import open_data
 from codelength.data.registry import REGISTRY
 from codelength.data.seeded import binarize, choose
-from codelength.errors import DataError, UsageError
+from codelength.data.spec import parse_spec, validation_of
+from codelength.errors import DataError
 from codelength.laws.space import Space
 from codelength.training.config import TrainingConfig
 from codelength.training.crops import Crops
@@ -105,9 +105,11 @@ def stored_spec(data: Any) -> str:
 
 
 def load_split(data: Any, config: TrainingConfig, trust_download: bool = False) -> Split:
-    """The items of a data set, an array, or what ``load_data`` takes. Raises DataError for what cannot be trained on,
-    and what ``load_data`` raises."""
-    train_set, valid_set = _sets(data, trust_download)
+    """What ``data`` (all that ``open_data`` takes) gives to train on and to validate with. Raises DataError for what
+    cannot be trained on, and what ``open_data`` raises."""
+    valid = validation_of(data)
+    train_set = open_data(data, split="train", trust_download=trust_download).data_set
+    valid_set = None if valid is None else open_data(valid, trust_download=trust_download).data_set
     if config.crop:
         return _cropped(train_set, valid_set, config)
     items, space = _checked(train_set)
@@ -158,19 +160,14 @@ def _split(
 def _cropped(train_set: DataSet, valid_set: DataSet | None, config: TrainingConfig) -> Split:
     """Squares of images, which may differ in size: seeded ones of each, and where to draw others from."""
     space = _of_crops(train_set, config.crop)
-    crops = Crops(_pictures(train_set), config.crop)
+    crops = Crops(train_set.values, config.crop)
     if valid_set is not None:
         _of_crops(valid_set, config.crop)
-        of_valid = Crops(_pictures(valid_set), config.crop).fixed(f"validation of {valid_set.name}")
+        of_valid = Crops(valid_set.values, config.crop).fixed(f"validation of {valid_set.name}")
         valid_set = replace(valid_set, items=of_valid, images=None)
     split = _split(train_set, valid_set, crops.fixed(train_set.name), space, config)
     drawn = Crops(crops.images, config.crop, split.index)
     return replace(split, shape=None, crops=drawn, images_sha256=train_set.sha256)
-
-
-def _pictures(data: DataSet) -> Sequence[np.ndarray] | np.ndarray:
-    found = data.items if data.items is not None else data.images
-    return [] if found is None else found
 
 
 def _of_crops(data: DataSet, side: int) -> Space:
@@ -182,36 +179,16 @@ def _of_crops(data: DataSet, side: int) -> Space:
         )
     if not len(data):
         raise DataError(f"expected at least two items to train on, got none in {data.name}")
-    for number, image in enumerate(_pictures(data)):
-        height, width = np.asarray(image).shape[:2]
+    for number in range(len(data)):
+        item = data.item(number)
+        height, width = item.shape[:2]
         if min(height, width) < side:
-            name = data.origin.files[number] if data.origin.files else f"item {number}"
             raise DataError(
-                f"expected images of at least {side}x{side} pixels to cut squares out of, but {name} of {data.name} "
+                f"expected images of at least {side}x{side} pixels to cut squares out of, but "
+                f"{item.name or f'item {number}'} of {data.name} "
                 f"has {height}x{width}; lower training.crop, or leave that image out"
             )
     return Space((side, side, *data.space.shape[2:]), data.space.symbols)
-
-
-def _sets(data: Any, trust_download: bool) -> tuple[DataSet, DataSet | None]:
-    """Training items, and validation items where the data set has a split for them."""
-    if isinstance(data, DataSet):
-        return data, None
-    if isinstance(data, np.ndarray):
-        return from_array(data), None
-    if isinstance(data, str):
-        spec = parse_spec(data)
-        if spec.name in REGISTRY and spec.part in (None, "train"):
-            splits = REGISTRY[spec.name].splits
-            whole = data if spec.part else data.replace(spec.name, f"{spec.name}:train", 1)
-            if "train" in splits:
-                valid = load_data(f"{spec.name}:valid", trust_download=trust_download) if "valid" in splits else None
-                return load_data(whole, trust_download=trust_download), valid
-    elif not isinstance(data, os.PathLike):
-        raise UsageError(
-            f"expected data to train on (a name, a path, an array of numpy or a data set), got a {type(data).__name__}"
-        )
-    return load_data(data, trust_download=trust_download), None
 
 
 def _checked(data: DataSet) -> tuple[np.ndarray, Space]:
