@@ -8,6 +8,7 @@ import typer
 
 from codelength.cli import coding, listing, modelling
 from codelength.cli.examples import epilog
+from codelength.cli.groups import ungrouped
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -48,4 +49,4 @@ for command in (
     listing.models,
     listing.datasets,
 ):
-    app.command(epilog=epilog(command.__name__), context_settings=HELP)(command)
+    app.command(epilog=epilog(command.__name__), context_settings=HELP)(ungrouped(command))

@@ -55,24 +55,22 @@ def compress(
     layout: options.Layout = None,
     trust_download: options.Trust = False,
     json: options.Json = None,
-    device: options.Device = "cpu",
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
+    resources: options.Resources = options.RESOURCES,
     quiet: options.Quiet = False,
 ) -> None:
     """Write data to an archive with a frozen model: every item comes back bit for bit.
 
     What the model cannot represent is kept by general codecs inside the archive.
     """
-    options.prepare(jobs, quiet)
-    limit = options.size(max_memory)
+    options.prepare(resources, quiet)
+    limit = resources.memory()
     archive = options.one_place(archive, out, "ARCHIVE")
     pipes.check_inputs(data)
     output = pipes.Output(archive, "archive.clen", json)
     from codelength import api
 
     api.check_target(output.path, data, force=force)
-    options.check_names(model, None if pipes.is_pipe(data) else data, device=device)
+    options.check_names(model, None if pipes.is_pipe(data) else data, device=resources.device)
     costs: list[ReadCost] = []
     figures = api.compress(
         str(pipes.received(data, "array.npy")) if pipes.is_pipe(data) else data,
@@ -118,9 +116,7 @@ def decompress(
     model: options.ModelOption = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")] = False,
     json: options.Json = None,
-    device: options.Device = "cpu",
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
+    resources: options.Resources = options.RESOURCES,
     quiet: options.Quiet = False,
 ) -> None:
     """Write what an archive holds to an array or a folder, or one item to an image file.
@@ -128,8 +124,8 @@ def decompress(
     With --keep-going, damaged items are zeros in arrays and missing from folders; they are listed, and the exit status
     is 1.
     """
-    options.prepare(jobs, quiet)
-    memory, most = options.size(max_memory), options.size(max_output)
+    options.prepare(resources, quiet)
+    memory, most = resources.memory(), options.size(max_output)
     dest = options.one_place(dest, out, "DEST")
     pipes.check_inputs(archive)
     output = pipes.Output(dest, "item", json)
@@ -145,7 +141,7 @@ def decompress(
 
     with api.open_archive(pipes.received(archive, PIPED), model, max_memory=memory) as opened:
         wanted = options.item_range(range_, opened.items)
-        use_device(device)
+        use_device(resources.device)
         report = extract(
             opened,
             _piped_form(opened, output.path, wanted, name) if output.is_pipe else dest,
@@ -191,18 +187,16 @@ def inspect(
     list_: Annotated[bool, typer.Option("--list", help="List what it holds, item by item.")] = False,
     json: options.Json = None,
     quiet: options.Quiet = False,
-    device: options.Device = "cpu",
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
+    resources: options.Resources = options.RESOURCES,
 ) -> None:
     """Tell what an archive holds and what it costs, without decoding it."""
-    options.prepare(jobs, quiet)
-    limit = options.size(max_memory)
+    options.prepare(resources, quiet)
+    limit = resources.memory()
     from codelength import api
 
     pipes.check_inputs(archive)
     with api.open_archive(pipes.received(archive, PIPED), max_memory=limit) as opened:
-        use_device(device)
+        use_device(resources.device)
         figures = {**opened.inspect().to_json(), **api.about("inspect")}
         if not quiet and str(json) != "-":
             header = opened.header
@@ -242,17 +236,15 @@ def verify(
     model: options.ModelOption = None,
     layout: options.Layout = None,
     json: options.Json = None,
-    device: options.Device = "cpu",
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
+    resources: options.Resources = options.RESOURCES,
     quiet: options.Quiet = False,
 ) -> None:
     """Decode everything and compare all checksums, and the data where it is given.
 
     Every damaged block is named, with the items that are lost with it.
     """
-    options.prepare(jobs, quiet)
-    limit = options.size(max_memory)
+    options.prepare(resources, quiet)
+    limit = resources.memory()
     options.check_names(model)
     from codelength import api
     from codelength.archive import damage
@@ -270,7 +262,7 @@ def verify(
             figures = {**opened.inspect().to_json(), **figures}
         if pipes.is_pipe(data):
             data = str(pipes.received("-", "array.npy"))
-        use_device(device)
+        use_device(resources.device)
         figures = api.verify(archive, data, model=model, layout=layout, max_memory=limit)
     except (ArchiveError, DataError) as error:
         damaged = getattr(error, "damaged", ())

@@ -11,14 +11,12 @@ from codelength.sizes import show_size
 
 def models(
     quiet: options.Quiet = False,
-    device: options.Device = "cpu",
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
+    resources: options.Resources = options.RESOURCES,
 ) -> None:
     """List the packaged models; with --quiet their names only."""
-    options.prepare(jobs, quiet)
-    use_device(device)
-    options.size(max_memory)
+    options.prepare(resources, quiet)
+    use_device(resources.device)
+    resources.memory()  # refused where it is no size, as everywhere
     from codelength import api
 
     found = api.packaged_models()
@@ -47,14 +45,12 @@ def models(
 
 def datasets(
     quiet: options.Quiet = False,
-    device: options.Device = "cpu",
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
+    resources: options.Resources = options.RESOURCES,
 ) -> None:
     """List the data sets that can be named; with --quiet their names only."""
-    options.prepare(jobs, quiet)
-    use_device(device)
-    options.size(max_memory)
+    options.prepare(resources, quiet)
+    use_device(resources.device)
+    resources.memory()  # refused where it is no size, as everywhere
     from codelength import api
 
     found = api.datasets()

@@ -29,73 +29,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: options.ModelArgument,
     data: options.DataOption,
-    estimator: Annotated[
-        str, typer.Option("--estimator", help="elbo, importance or annealed; exact models answer exactly.")
-    ] = "elbo",
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            "--samples",
-            metavar="K",
-            parser=options.whole("--samples"),
-            help="Draws per item, for bounds; chains, for annealed.",
-            show_default="1 for elbo, 100 for importance, 16 for annealed",
-        ),
-    ] = None,
-    proposal: Annotated[
-        str | None,
-        typer.Option(
-            "--proposal",
-            help="Where importance draws latents from: posterior (on the grid of files), or, in floating point, prior, "
-            "widened, student or defensive.",
-            show_default="posterior",
-        ),
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option("--start", help="Where annealed begins: posterior or prior.", show_default="posterior"),
-    ] = None,
-    temperatures: Annotated[
-        int | None,
-        typer.Option(
-            "--temperatures",
-            metavar="T",
-            parser=options.whole("--temperatures"),
-            help="Temperatures of annealed.",
-            show_default="100",
-        ),
-    ] = None,
-    leapfrog: Annotated[
-        int | None,
-        typer.Option(
-            "--leapfrog",
-            metavar="N",
-            parser=options.whole("--leapfrog"),
-            help="Leapfrog steps of annealed at each.",
-            show_default="10",
-        ),
-    ] = None,
-    two_sided: Annotated[
-        int | None,
-        typer.Option(
-            "--two-sided",
-            metavar="N",
-            help="Besides, let the model draw N items, and bound theirs from both sides by annealed chains.",
-        ),
-    ] = None,
-    arithmetic: Annotated[
-        str | None,
-        typer.Option("--arithmetic", help="float (run folders only) or frozen.", show_default="frozen"),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            "--limit",
-            metavar="N",
-            parser=options.whole("--limit"),
-            help="Only N items, chosen at random with the seed.",
-        ),
-    ] = None,
+    estimation: options.Estimation = options.ESTIMATION,
     per_item: Annotated[
         Path | None,
         typer.Option(
@@ -109,14 +43,12 @@ def evaluate(
     layout: options.Layout = None,
     trust_download: options.Trust = False,
     json: options.Json = None,
-    device: options.Device = "cpu",
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
+    resources: options.Resources = options.RESOURCES,
     quiet: options.Quiet = False,
 ) -> None:
     """Say how probable data is under a model, with error bars."""
-    options.prepare(jobs, quiet)
-    memory = options.size(max_memory)
+    options.prepare(resources, quiet)
+    memory = resources.memory()
     if per_item is not None and per_item.suffix not in (".npy", ".csv"):
         raise UsageError(f"expected a name that ends in .npy or .csv for figures per item, got {per_item}")
     from codelength import api
@@ -124,27 +56,19 @@ def evaluate(
     from codelength.likelihood.settings import Settings
 
     settings = Settings.of(  # before anything is read
-        estimator,
-        samples,
-        proposal=proposal,
-        start=start,
-        temperatures=temperatures,
-        leapfrog=leapfrog,
-        two_sided=two_sided,
-        arithmetic=arithmetic,
-        limit=limit,
+        **vars(estimation),
         seed=seed,
-        device=device,
+        device=resources.device,
         max_memory=memory,
     )
     pipes.check_inputs(data)
     options.check_names(model, None if pipes.is_pipe(data) else data)
     if against is not None:
         options.check_names(against)
-    use_device(device)
+    use_device(resources.device)
     source = str(pipes.received(data, "array.npy")) if pipes.is_pipe(data) else data
     loaded = api.as_data(source, layout=layout, trust_download=trust_download)
-    total = len(loaded) if limit is None else min(limit, len(loaded))
+    total = len(loaded) if settings.limit is None else min(settings.limit, len(loaded))
 
     def one(name: str) -> tuple[FrozenModel, Estimate]:
         frozen = api.load(name)
@@ -153,7 +77,7 @@ def evaluate(
                 f"{data} has {loaded.space.symbols} symbols, {name} models {frozen.space.symbols}: the items are taken "
                 f"for values 0 to {loaded.space.symbols - 1} of these"
             )
-        if memory is not None and arithmetic != "float" and loaded.items is not None:
+        if memory is not None and settings.arithmetic != "float" and loaded.items is not None:
             size = loaded.items.shape[1:]
             need = frozen.memory_bytes(1, size) if frozen.space.admits(size) else 0
             if need > memory:
@@ -162,7 +86,7 @@ def evaluate(
                     "give more"
                 )
         with task("evaluating", total) as advance:
-            asked = name if arithmetic == "float" else frozen
+            asked = name if settings.arithmetic == "float" else frozen
             return frozen, api.evaluate_as(asked, loaded, settings, progress=advance)
 
     frozen, result = one(model)
@@ -219,9 +143,7 @@ def sample(
         bool,
         typer.Option("--manifold", help="For models of two latent numbers: what they make of COUNT x COUNT of them."),
     ] = False,
-    device: options.Device = "cpu",
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
+    resources: options.Resources = options.RESOURCES,
     quiet: options.Quiet = False,
 ) -> None:
     """Draw items from a model; the same seed gives the same picture on every machine.
@@ -234,8 +156,8 @@ def sample(
     With --manifold, nothing is drawn: the picture shows the mean items (medians, for more than sixteen symbols) of
     count x count latents at equal steps of the prior's probability.
     """
-    options.prepare(jobs, quiet)
-    memory = options.size(max_memory)
+    options.prepare(resources, quiet)
+    memory = resources.memory()
     if (inpaint is None) != (mask is None):
         raise UsageError("in-painting needs both --inpaint IMAGE and --mask MASK")
     if count < 1:
@@ -247,7 +169,7 @@ def sample(
     for picture in (inpaint, mask):
         if picture is not None:
             options.check_names(None, str(picture))
-    options.check_names(model, device=device)
+    options.check_names(model, device=resources.device)
     from codelength import api
 
     frozen = api.load(model)
@@ -314,9 +236,7 @@ def train(
         ),
     ] = None,
     trust_download: options.Trust = False,
-    device: options.Device = "cpu",
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
+    resources: options.Resources = options.RESOURCES,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a recipe and freeze the result: RUN then holds model.pt (floating point) and model.clm (frozen).
@@ -325,8 +245,8 @@ def train(
     the run. The test split is never read. A model that needs more than --max-memory (most of what the machine has free,
     unless told) is refused before it is built.
     """
-    options.prepare(jobs, quiet)
-    memory = options.size(max_memory)
+    options.prepare(resources, quiet)
+    memory = resources.memory()
     check_memory_limit(memory)
     if recipe is None and not resume:
         raise UsageError("expected the name or the file of a recipe, got none; `codelength train --help` lists them")
@@ -339,9 +259,7 @@ def train(
         _limit_training(memory)
     again = shlex.join(
         ["codelength", "train", "--resume", "--out", str(out)]
-        + ([] if device == "cpu" else ["--device", device])
-        + ([] if jobs is None else ["--jobs", str(jobs)])
-        + ([] if max_memory is None else ["--max-memory", max_memory])
+        + resources.arguments()
         + (["--trust-download"] if trust_download else [])
         + (["--quiet"] if quiet else [])
     )
@@ -356,7 +274,7 @@ def train(
             start=start,
             seed=seed,
             changes=changes,
-            device=device,
+            device=resources.device,
             quiet=quiet,
             trust_download=trust_download,
             max_memory=memory,
@@ -401,27 +319,25 @@ def demo(
         "out/demo"
     ),
     json: options.Json = None,
-    device: options.Device = "cpu",
-    jobs: options.Jobs = None,
-    max_memory: options.MaxMemory = None,
+    resources: options.Resources = options.RESOURCES,
     quiet: options.Quiet = False,
 ) -> None:
     """Train on small digits, report the likelihood, and prove it with a file. Takes a few minutes.
 
     The file is decoded by a process that holds nothing else; another process compares every pixel.
     """
-    memory = options.size(max_memory)
+    memory = resources.memory()
     check_memory_limit(memory)
-    options.prepare(jobs, quiet)
+    options.prepare(resources, quiet)
     from codelength.demo import demo as run_demo
 
-    use_device(device)
+    use_device(resources.device)
     _limit_training(memory)
 
     def answer(text: str) -> None:
         say(text, quiet=quiet or str(json) == "-")
 
-    figures = run_demo(out, say=answer, quiet=quiet, device=device)
+    figures = run_demo(out, say=answer, quiet=quiet, device=resources.device)
     write_json(json, figures)
     if not figures["round_trip"]:
         raise CodelengthError("the archive of the demonstration did not give back every pixel")

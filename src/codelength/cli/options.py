@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from codelength.cli.ticker import watcher
 from codelength.device import use_device
 from codelength.errors import UsageError
 from codelength.files import check_destination
+from codelength.likelihood.settings import LEAPFROG, SAMPLES, TEMPERATURES
 from codelength.machine import tell_notices, use_threads
 from codelength.progress import watch
 from codelength.sizes import parse_size
@@ -98,18 +100,117 @@ Json = Annotated[
         "--json", metavar="FILE", callback=destination, help="Write the figures as JSON (- for standard output)."
     ),
 ]
-Device = Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1, ...")]
-Jobs = Annotated[
-    int | None,
-    typer.Option("--jobs", metavar="N", parser=whole("--jobs"), help="Threads to use.", show_default="all"),
-]
-MaxMemory = Annotated[str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory to use, such as 2G.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="PATH", help="The same, as an option.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")]
 Seed = Annotated[
     int,
     typer.Option("--seed", metavar="N", parser=whole("--seed", 0, 2**63 - 1), help="Seed of whatever is random."),
 ]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What of the machine a command may take."""
+
+    device: Annotated[str, typer.Option("--device", help="Where networks run: cpu, cuda, cuda:1, ...")] = "cpu"
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", metavar="N", parser=whole("--jobs"), help="Threads to use.", show_default="all"),
+    ] = None
+    max_memory: Annotated[
+        str | None, typer.Option("--max-memory", metavar="SIZE", help="Memory to use, such as 2G.")
+    ] = None
+
+    def memory(self) -> int | None:
+        """Bytes, None where there is no limit. Raises UsageError for what is no size."""
+        return size(self.max_memory)
+
+    def arguments(self) -> list[str]:
+        """As they stand on a command line; what is at its default is left out."""
+        given = {"--device": self.device if self.device != "cpu" else None, "--jobs": self.jobs}
+        given["--max-memory"] = self.max_memory
+        return [text for name, value in given.items() if value is not None for text in (name, str(value))]
+
+
+#: Where none of them is given.
+RESOURCES = Resources()
+
+
+@dataclass(frozen=True)
+class Estimation:
+    """How an evaluation goes about bounds, as ``likelihood.settings.Settings.of`` takes it."""
+
+    estimator: Annotated[
+        str, typer.Option("--estimator", help="elbo, importance or annealed; exact models answer exactly.")
+    ] = "elbo"
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            "--samples",
+            metavar="K",
+            parser=whole("--samples"),
+            help="Draws per item, for bounds; chains, for annealed.",
+            show_default=", ".join(f"{count} for {name}" for name, count in SAMPLES.items()),
+        ),
+    ] = None
+    proposal: Annotated[
+        str | None,
+        typer.Option(
+            "--proposal",
+            help="Where importance draws latents from: posterior (on the grid of files), or, in floating point, prior, "
+            "widened, student or defensive.",
+            show_default="posterior",
+        ),
+    ] = None
+    start: Annotated[
+        str | None,
+        typer.Option("--start", help="Where annealed begins: posterior or prior.", show_default="posterior"),
+    ] = None
+    temperatures: Annotated[
+        int | None,
+        typer.Option(
+            "--temperatures",
+            metavar="T",
+            parser=whole("--temperatures"),
+            help="Temperatures of annealed.",
+            show_default=str(TEMPERATURES),
+        ),
+    ] = None
+    leapfrog: Annotated[
+        int | None,
+        typer.Option(
+            "--leapfrog",
+            metavar="N",
+            parser=whole("--leapfrog"),
+            help="Leapfrog steps of annealed at each.",
+            show_default=str(LEAPFROG),
+        ),
+    ] = None
+    two_sided: Annotated[
+        int | None,
+        typer.Option(
+            "--two-sided",
+            metavar="N",
+            help="Besides, let the model draw N items, and bound theirs from both sides by annealed chains.",
+        ),
+    ] = None
+    arithmetic: Annotated[
+        str | None,
+        typer.Option("--arithmetic", help="float (run folders only) or frozen.", show_default="frozen"),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            parser=whole("--limit"),
+            help="Only N items, chosen at random with the seed.",
+        ),
+    ] = None
+
+
+#: Where none of it is given.
+ESTIMATION = Estimation()
 
 _RANGE = re.compile(r"(\d{1,18})|(\d{0,18}):(\d{0,18})", re.ASCII)
 
@@ -148,12 +249,12 @@ def item_range(text: str | None, count: int) -> tuple[int, int] | None:
     return start, stop
 
 
-def prepare(jobs: int | None, quiet: bool) -> None:
+def prepare(resources: Resources, quiet: bool) -> None:
     """Set the process up before a command imports what it needs, and let the user know what the command waits for and
     how far it is, unless it is to be quiet."""
     tell_notices(None if quiet else lambda text: print(text, file=sys.stderr, flush=True))
     watch(watcher(quiet))
-    use_threads(jobs)
+    use_threads(resources.jobs)
 
 
 def check_names(model: str | Path | None, data: str | None = None, *, device: str = "cpu") -> None:
