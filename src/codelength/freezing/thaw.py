@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
@@ -88,8 +89,10 @@ class Thawed(nn.Module):
     def __init__(self, frozen: FrozenModel) -> None:
         super().__init__()
         self.space = frozen.space
-        self._modules_of_law = nn.ModuleList()
-        self._law = self._thaw(frozen.law)
+        self._law = thaw_law(frozen.law)
+        self._modules_of_law = nn.ModuleList(
+            module for _, law in self._law.tree() for module in law.conditionals().values()
+        )
 
     def law(self) -> Law:
         return self._law
@@ -98,70 +101,87 @@ class Thawed(nn.Module):
         """Nats per item (n,)."""
         return self._law.log_prob(x, {"shape": tuple(x.shape[1:]), "generator": generator})
 
-    def _thaw(self, law: Law) -> Law:
-        if isinstance(law, Independent | Sequential):
-            module = self._conditional(law)
-            self._modules_of_law.append(module)
-            return type(law)(module)
-        if isinstance(law, Marginal):
-            prior, likelihood = self._thaw(law.prior), self._thaw(law.likelihood)
-            if isinstance(law.posterior, Responsibilities):
-                posterior: Law = Responsibilities(law.latent, law.posterior.count, prior, likelihood)
-            else:
-                posterior = self._thaw(law.posterior)
-            return Marginal(law.latent, prior, likelihood, posterior, law.item)
-        if isinstance(law, Chain):
-            return Chain([self._part(part) for part in law.parts], law.shape)
-        if isinstance(law, Switch):
-            return Switch(law.index, [self._thaw(part) for part in law.laws])
-        if isinstance(law, Pushforward):
-            base = self._thaw(law.base)
-            steps = [self._step(step) for step in law.steps]
-            self._modules_of_law.extend(steps)
-            return Pushforward(base, steps, law.shape, law.symbols, law.low)
-        if isinstance(law, Coarse):
-            return Coarse(self._thaw(law.law), law.bits, UniformCell())
-        if isinstance(law, Cell):
-            return Cell(law.bits, UniformCell())
-        if isinstance(law, Floor):
-            return law
-        raise FreezeError(f"expected laws that exist in floating point, got {type(law).__name__}")
 
-    def _part(self, part: Group | Define) -> Group | Define:
-        if isinstance(part, Group):
-            return Group(part.name, torch.from_numpy(part.places), part.shape, self._thaw(part.law))
-        frozen = part.features
-        thawed = ThawedNetwork(frozen.network, frozen.types, frozen.tensors, None)
-        features = Features(thawed, frozen.network.inputs, units="bins")
-        self._modules_of_law.append(features)
-        return Define(part.name, features)
+@singledispatch
+def thaw_law(law: Law) -> Law:
+    """The same law over conditionals in floating point. Raises FreezeError for laws that exist on integers only."""
+    raise FreezeError(f"expected laws that exist in floating point, got {type(law).__name__}")
 
-    def _conditional(self, law: Independent | Sequential) -> nn.Module:
-        conditional = law.conditional
-        leaf = leaf_of(conditional.leaf)
-        network, tensors = conditional.network, conditional.tensors
-        if isinstance(law, Independent):
-            thawed = ThawedNetwork(network, conditional.types, tensors, conditional.leaf)
-            return NetworkConditional(thawed, leaf, conditional.shape, network.inputs, units="bins")
-        return self._scheduled(conditional, leaf, conditional.leaf)
 
-    def _scheduled(self, conditional: SequentialConditional, leaf: Any, frozen_leaf: Leaf | None) -> Any:
-        """The conditional of a scheduled network in floating point; without a frozen leaf its output is integers'."""
-        network, tensors, shape = conditional.network, conditional.tensors, conditional.shape
-        fixed = tuple(8 if size is None else size for size in shape)
-        thawed = ThawedNetwork(network, conditional.types_for(fixed), tensors, frozen_leaf)
-        names = tuple(name for name in network.inputs if name != "x")
-        ordered = _InOrder(thawed, network.inputs)
-        schedule = conditional.schedule
-        if isinstance(schedule, DegreeSchedule):
-            orders = torch.from_numpy(tensors[schedule.orders].astype(np.int64))
-            return DegreeConditional(ordered, leaf, shape, orders, schedule.index, names, units="bins")  # type: ignore[arg-type]
-        return RasterConditional(ordered, leaf, shape, names, schedule.slope, units="bins")
+@thaw_law.register
+def _independent(law: Independent) -> Law:
+    conditional = law.conditional
+    network, leaf = conditional.network, leaf_of(conditional.leaf)
+    thawed = ThawedNetwork(network, conditional.types, conditional.tensors, conditional.leaf)
+    return Independent(NetworkConditional(thawed, leaf, conditional.shape, network.inputs, units="bins"))
 
-    def _step(self, step: Any) -> nn.Module:
-        if isinstance(step, AutoregressiveStep):
-            return ThawedAutoregressive(self._scheduled(step.conditional, step.conditional.leaf, None), step)
-        return thaw_step(step)
+
+@thaw_law.register
+def _sequential(law: Sequential) -> Law:
+    conditional = law.conditional
+    return Sequential(_scheduled(conditional, leaf_of(conditional.leaf), conditional.leaf))
+
+
+@thaw_law.register
+def _marginal(law: Marginal) -> Law:
+    prior, likelihood = thaw_law(law.prior), thaw_law(law.likelihood)
+    if isinstance(law.posterior, Responsibilities):
+        posterior: Law = Responsibilities(law.latent, law.posterior.count, prior, likelihood)
+    else:
+        posterior = thaw_law(law.posterior)
+    return Marginal(law.latent, prior, likelihood, posterior, law.item)
+
+
+@thaw_law.register
+def _chain(law: Chain) -> Law:
+    return Chain([_part(part) for part in law.parts], law.shape)
+
+
+def _part(part: Group | Define) -> Group | Define:
+    if isinstance(part, Group):
+        return Group(part.name, torch.from_numpy(part.places), part.shape, thaw_law(part.law))
+    frozen = part.features
+    thawed = ThawedNetwork(frozen.network, frozen.types, frozen.tensors, None)
+    return Define(part.name, Features(thawed, frozen.network.inputs, units="bins"))
+
+
+@thaw_law.register
+def _switch(law: Switch) -> Law:
+    return Switch(law.index, [thaw_law(part) for part in law.laws])
+
+
+@thaw_law.register
+def _pushforward(law: Pushforward) -> Law:
+    return Pushforward(thaw_law(law.base), [thaw_step(step) for step in law.steps], law.shape, law.symbols, law.low)
+
+
+@thaw_law.register
+def _coarse(law: Coarse) -> Law:
+    return Coarse(thaw_law(law.law), law.bits, UniformCell())
+
+
+@thaw_law.register
+def _cell(law: Cell) -> Law:
+    return Cell(law.bits, UniformCell())
+
+
+@thaw_law.register
+def _floor(law: Floor) -> Law:
+    return law
+
+
+def _scheduled(conditional: SequentialConditional, leaf: Any, frozen_leaf: Leaf | None) -> Any:
+    """The conditional of a scheduled network in floating point; without a frozen leaf its output is integers'."""
+    network, tensors, shape = conditional.network, conditional.tensors, conditional.shape
+    fixed = tuple(8 if size is None else size for size in shape)
+    thawed = ThawedNetwork(network, conditional.types_for(fixed), tensors, frozen_leaf)
+    names = tuple(name for name in network.inputs if name != "x")
+    ordered = _InOrder(thawed, network.inputs)
+    schedule = conditional.schedule
+    if isinstance(schedule, DegreeSchedule):
+        orders = torch.from_numpy(tensors[schedule.orders].astype(np.int64))
+        return DegreeConditional(ordered, leaf, shape, orders, schedule.index, names, units="bins")  # type: ignore[arg-type]
+    return RasterConditional(ordered, leaf, shape, names, schedule.slope, units="bins")
 
 
 class ThawedAutoregressive(InverseAutoregressive):
@@ -205,32 +225,60 @@ class _ScalesAndShifts(nn.Module):
         return torch.cat([interpolate(self.log_scales, index), shift], 1)
 
 
+@singledispatch
 def thaw_step(step: Step) -> nn.Module:
     """The step of a flow in floating point. Raises FreezeError for steps that exist on integers only."""
-    if isinstance(step, OffsetStep):
-        return GridOffset(step.value)
-    if isinstance(step, PermuteStep):
-        return Permutation(torch.from_numpy(step.index))
-    if isinstance(step, ScaleStep):
-        scale = ChannelScale(len(step.scales), limit=math.inf)
-        with torch.no_grad():
-            scale.log_scales.copy_(torch.from_numpy(np.log(step.scales / (1 << step.denominator))))
-            scale.shifts.copy_(torch.from_numpy(step.shifts))
-        return scale
-    if not isinstance(step, AffineStep | AdditiveStep):
-        raise FreezeError(f"expected steps that exist in floating point, got {type(step).__name__}")
-    names = tuple(name for name in step.network.inputs if name != "x")
-    moves = torch.zeros(math.prod(step.shape), dtype=torch.int64)
-    moves[torch.from_numpy(step.places)] = 1
-    shape = (step.shape[0], step.shape[1], step.shape[2]) if len(step.shape) == 3 else None
-    network = _InOrder(ThawedNetwork(step.network, step.types, step.tensors, None), step.network.inputs)
-    if isinstance(step, AdditiveStep):
-        low, high = step.before
-        return AdditiveCoupling(moves, network, high - low + 1, low, shape=shape, inputs=names, units="bins")
-    affine = _ScalesAndShifts(network, step.table, step.denominator)
-    coupling = AffineCoupling(moves, affine, shape=shape, inputs=names, units="bins")
+    raise FreezeError(f"expected steps that exist in floating point, got {type(step).__name__}")
+
+
+@thaw_step.register
+def _offset(step: OffsetStep) -> nn.Module:
+    return GridOffset(step.value)
+
+
+@thaw_step.register
+def _permutation(step: PermuteStep) -> nn.Module:
+    return Permutation(torch.from_numpy(step.index))
+
+
+@thaw_step.register
+def _channel_scale(step: ScaleStep) -> nn.Module:
+    scale = ChannelScale(len(step.scales), limit=math.inf)
+    with torch.no_grad():
+        scale.log_scales.copy_(torch.from_numpy(np.log(step.scales / (1 << step.denominator))))
+        scale.shifts.copy_(torch.from_numpy(step.shifts))
+    return scale
+
+
+@thaw_step.register
+def _autoregressive(step: AutoregressiveStep) -> nn.Module:
+    return ThawedAutoregressive(_scheduled(step.conditional, step.conditional.leaf, None), step)
+
+
+@thaw_step.register
+def _affine(step: AffineStep) -> nn.Module:
+    moves, network, named = _coupling(step)
+    scales_and_shifts = _ScalesAndShifts(network, step.table, step.denominator)
+    coupling = AffineCoupling(moves, scales_and_shifts, **named)
     coupling.limit = math.inf  # the table ends where it ends
     return coupling
+
+
+@thaw_step.register
+def _additive(step: AdditiveStep) -> nn.Module:
+    moves, network, named = _coupling(step)
+    low, high = step.before
+    return AdditiveCoupling(moves, network, high - low + 1, low, **named)
+
+
+def _coupling(step: AffineStep | AdditiveStep) -> tuple[Tensor, nn.Module, dict[str, Any]]:
+    """What moves, the network, and further arguments of a coupling."""
+    moves = torch.zeros(math.prod(step.shape), dtype=torch.int64)
+    moves[torch.from_numpy(step.places)] = 1
+    network = _InOrder(ThawedNetwork(step.network, step.types, step.tensors, None), step.network.inputs)
+    names = tuple(name for name in step.network.inputs if name != "x")
+    shape = step.shape if len(step.shape) == 3 else None
+    return moves, network, {"shape": shape, "inputs": names, "units": "bins"}
 
 
 def thaw(frozen: FrozenModel) -> Thawed:
