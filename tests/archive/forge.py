@@ -22,7 +22,7 @@ class Parts:
             self.header: Header = archive.header
             self.directory: Directory = archive.directory
             data = path.read_bytes()
-            start = archive._model_start
+            start = archive._blocks.model_start
         self.model = data[start : start + self.header.model_bytes]
         start += len(self.model) + 8
         self.blocks = data[start : start + sum(block.length for block in self.directory.blocks)]

@@ -6,6 +6,7 @@ import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 
@@ -143,6 +144,11 @@ class Directory:
         for block in self.blocks:
             blocks[block.stream].append(block)
         return blocks
+
+    @cached_property
+    def starts(self) -> dict[int, list[int]]:
+        """For each stream of files, where each of its entries begins, as bytes of the joined files."""
+        return {number: [0, *accumulate(sizes)][:-1] for number, sizes in self.sizes.items()}
 
     @cached_property
     def _placements(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:

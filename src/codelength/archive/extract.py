@@ -2,45 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import math
 import os
 import shutil
-import tempfile
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any, Literal
 
-import numpy as np
-
-from codelength.archive import names as naming
-from codelength.archive.directory import Block
-from codelength.archive.job import NAME_ERRORS, ImageWriter, Job, Report, check_free, make_folder
-from codelength.archive.kept import KeptBlocks
-from codelength.archive.layout import NPY_MAGIC, ArrayInfo
+from codelength.archive.extract_arrays import extract_array, extract_as_it_came
+from codelength.archive.extract_folder import extract_folder
+from codelength.archive.job import ImageWriter, Job, Report, check_free
 from codelength.archive.picture import extract_picture, is_picture
 from codelength.archive.reader import OUTPUT_BYTES, OUTPUT_RATIO, Archive
-from codelength.archive.selection import Selection
-from codelength.errors import (
-    ArchiveError,
-    CorruptBlock,
-    DataError,
-    TooLarge,
-    UnsafeName,
-    UsageError,
-)
-from codelength.files import atomic_file, refusal
-
-# Types of IDX files by dtype.
-_IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
-# Bytes of an array that is put together in memory, not in its file.
-IN_MEMORY = 2**22
-# Of decoded blocks that other members of an ``.npz`` may lie in.
-KEPT_BYTES = 2**26
-# What is wrong with one item, and with no other.
-_OF_ONE_ITEM = (CorruptBlock, DataError, TooLarge)
+from codelength.archive.selection import Selection, output_bytes
+from codelength.errors import ArchiveError, TooLarge, UsageError
+from codelength.files import refusal
 
 
 def extract(
@@ -77,14 +51,14 @@ def extract(
     try:
         if suffix in (".npy", ".npz"):
             check_free(dest, force)
-            _ArrayJob(job).write(dest, suffix)
+            extract_array(job, dest, suffix)
         elif is_picture(dest):
             check_free(dest, force)
             extract_picture(job, dest, _needed(images))
         elif archive.header.kind == "folder":
-            _extract_folder(job, dest, _needed(images))
+            extract_folder(job, dest, _needed(images))
         else:
-            _extract_array(job, dest)
+            extract_as_it_came(job, dest)
     except OSError as error:
         raise ArchiveError(f"cannot write {dest}, and no half-written file was left: {refusal(error)}") from error
     return job.finish()
@@ -97,7 +71,7 @@ def _needed(images: ImageWriter | None) -> ImageWriter:
 
 
 def _check_size(archive: Archive, dest: Path, selection: Selection, max_output: int | None) -> None:
-    size = archive.output_bytes(selection)
+    size = output_bytes(archive.directory, selection)
     limit = max_output
     if limit is None:
         limit = max(OUTPUT_BYTES, OUTPUT_RATIO * archive.inspect().archive_bytes)
@@ -112,305 +86,3 @@ def _check_size(archive: Archive, dest: Path, selection: Selection, max_output: 
     free = shutil.disk_usage(here).free
     if size > free:
         raise TooLarge(f"decoding would write {size} bytes where {free} are free at {here}; make room or take a range")
-
-
-# ---- folders -----------------------------------------------------------------------------------------------
-
-
-def _extract_folder(job: Job, dest: Path, images: ImageWriter) -> None:
-    archive, selection, report = job.archive, job.selection, job.report
-    existed = dest.exists()
-    make_folder(dest)
-    try:
-        names = archive.names
-        numbers = selection.numbers
-        modes = _modes(archive, selection)
-        wanted = {n: images.written_name(names[n], modes[n]) if n in modes else names[n] for n in numbers}
-        rules = naming.rules_of(dest)
-        paths = naming.place([names[n] for n in numbers], rules, list(wanted.values()))
-        placed: dict[int, str] = {}
-        for number, path in zip(numbers, paths):
-            if path is None:
-                job.leave_out(number, number + 1, _refusal(names[number], wanted[number], rules))
-                continue
-            placed[number] = path
-            if path != names[number]:
-                report.renamed.append((names[number], path))
-            check_free(dest / naming.on_disk(path), job.force)
-    except BaseException:
-        if not existed:
-            with contextlib.suppress(OSError):
-                dest.rmdir()
-        raise
-
-    def write(number: int, pieces: Iterator[bytes]) -> None:
-        try:
-            target = naming.make_parents(dest, placed[number])
-            check_free(target, job.force)
-            with atomic_file(target, replace=job.force) as (file, _):
-                for piece in pieces:
-                    file.write(piece)
-        except UnsafeName as error:
-            job.leave_out(number, number + 1, str(error))
-            return
-        except OSError as error:
-            if error.errno not in NAME_ERRORS:
-                raise
-            why = error.strerror or str(error)
-            job.leave_out(number, number + 1, f"the system refused {naming.show(placed[number])} ({why})")
-            return
-        report.paths.append(target)
-        if number < archive.directory.items:
-            report.items += 1
-        else:
-            report.files += 1
-
-    for items in archive.iter_blocks(selection, damaged=job.damaged):
-        for number, values in zip(items.entries.tolist(), items.values):
-            if number not in placed:
-                continue
-            try:
-                data = images.encode(values, items.mode, archive.metadata(number), wanted[number])
-            except _OF_ONE_ITEM as error:
-                job.lose(number, error)
-                continue
-            write(number, iter([data]))
-    for number in numbers:
-        if number in modes or number not in placed:
-            continue
-        try:
-            write(number, archive.read_file(number))
-        except _OF_ONE_ITEM as error:
-            job.lose(number, error)
-
-
-def _refusal(name: str, wanted: str, rules: naming.Rules) -> str:
-    """Why ``naming.place`` refused a name."""
-    try:
-        for text in (name, wanted):
-            naming.safe_name(text, windows=rules.windows)
-    except UnsafeName as error:
-        return str(error)
-    return f"expected another name, got {naming.show(name)}"
-
-
-def _modes(archive: Archive, selection: Selection) -> dict[int, str]:
-    """The modes of the selected entries that are kept as values."""
-    modes: dict[int, str] = {}
-    entry = 0
-    for stream, count in archive.directory.runs:
-        if archive.directory.streams[stream].holds_items:
-            for number in range(max(entry, selection.start), min(entry + count, selection.stop)):
-                modes[number] = archive.directory.streams[stream].mode
-        entry += count
-    return modes
-
-
-# ---- arrays ------------------------------------------------------------------------------------------------
-
-
-def _extract_array(job: Job, dest: Path) -> None:
-    """Into a folder, under the name and in the form that the data came as."""
-    header = job.archive.header
-    kind = header.kind
-    form = ".npz" if kind == "npz" else "idx" if kind == "idx" and header.arrays else ".npy"
-    usual = "array" + form.replace("idx", ".idx")
-
-    def with_form(name: str) -> str:
-        return name if form == "idx" or name.lower().endswith(form) else name + form
-
-    make_folder(dest)
-    rules = naming.rules_of(dest)
-    given = header.name or usual
-    [name] = naming.place([given], rules, [with_form(given)])
-    if name is None:  # the only file that there is, so it gets a name that says nothing
-        name = usual
-    if name != given:
-        job.report.renamed.append((given, name))
-    check_free(dest / naming.on_disk(name), job.force)
-    target = naming.make_parents(dest, name)
-    check_free(target, job.force)
-    _ArrayJob(job).write(target, form)
-
-
-class _ArrayJob:
-    """Writes items as one array file, a block at a time."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.archive = job.archive
-        self.selection = job.selection
-        self.report = job.report
-        self._kept = KeptBlocks(KEPT_BYTES)
-        self._corrupt: dict[int, CorruptBlock] = {}
-
-    def _decode(self, block: Block) -> np.ndarray:
-        """A block, decoded once for all members of an ``.npz`` that lie in it."""
-        if block.number in self._corrupt:
-            raise self._corrupt[block.number]
-        values = self._kept.get(block.number)
-        if values is None:
-            try:
-                values = self.archive.decode_block(block)
-            except CorruptBlock as error:
-                self._corrupt[block.number] = error
-                raise
-            self._kept.put(block.number, values)
-        return values
-
-    def write(self, path: Path, form: str) -> None:
-        archive = self.archive
-        if form == ".npy" and not archive.header.arrays and archive.header.kind in ("array", "idx"):
-            try:
-                with atomic_file(path, replace=self.job.force) as (file, _):
-                    for piece in archive.read_file(0):
-                        file.write(piece)
-            except CorruptBlock as error:
-                self.job.lose(0, error)
-                return
-            self.report.files += 1
-        elif form == ".npz":
-            self._write_npz(path)
-        else:
-            info = self._joined()
-            with atomic_file(path, replace=self.job.force) as (file, _):
-                self._write_array(file, info, idx=form == "idx")
-        self.report.paths.append(path)
-
-    def _joined(self) -> ArrayInfo:
-        """The selected items as one array."""
-        archive = self.archive
-        start, stop = self._range()
-        if archive.header.kind == "folder":
-            streams = {
-                (s.mode, s.dtype, s.shape)
-                for number, s in enumerate(archive.directory.streams)
-                if s.holds_items and len(set(archive.directory.ranks_in(number, start, stop))) > 1
-            }
-            if (
-                len(streams) != 1
-                or len(_modes(archive, self.selection)) < stop - start
-                or self.selection.chosen is not None
-            ):
-                raise UsageError(
-                    "expected images of one size and mode for an array, got several sorts, other files or chosen "
-                    "names; choose a folder as the destination"
-                )
-            ((_, dtype, shape),) = streams
-            return ArrayInfo("", dtype, (stop - start, *shape))
-        if not archive.header.arrays:
-            raise UsageError("this archive keeps its arrays as whole files; choose a destination that ends in .npz")
-        first = archive.header.arrays[0]
-        fortran = first.fortran and len(archive.header.arrays) == 1
-        return ArrayInfo(first.name, first.dtype, (stop - start, *first.shape[1:]), fortran)
-
-    def _range(self) -> tuple[int, int]:
-        """Items that are asked for; kept files do not count."""
-        return self.selection.start, min(self.selection.stop, self.archive.items)
-
-    def _write_array(self, file: Any, info: ArrayInfo, *, idx: bool = False, start: int | None = None) -> None:
-        """An array of items from number ``start`` on (that of the selection where None) as ``.npy`` or IDX."""
-        first = self._range()[0] if start is None else start
-        dtype = np.dtype(info.dtype)
-        count = info.shape[0]
-        if idx:
-            sizes = b"".join(size.to_bytes(4, "big") for size in info.shape)
-            file.write(bytes([0, 0, _IDX_TYPES[info.dtype], len(info.shape)]) + sizes)
-        else:
-            header = {"descr": info.dtype, "fortran_order": info.fortran, "shape": info.shape}
-            np.lib.format.write_array_header_1_0(file, header)
-        base = file.tell()
-        self.report.items += count
-        total = dtype.itemsize * math.prod(info.shape)
-        if not total:
-            return  # an empty range
-        order: Literal["C", "F"] = "F" if info.fortran else "C"
-        mapped: np.memmap | None = None
-        if total <= IN_MEMORY:
-            array = np.zeros(info.shape, dtype, order)
-        else:
-            # Zeros first, really written: a full disk is then an error here, not a fault in a mapping.
-            zeros = bytes(2**20)
-            for position in range(0, total, len(zeros)):
-                file.write(zeros[: total - position])
-            file.flush()
-            array = mapped = np.memmap(file, dtype, "r+", base, info.shape, order)
-        part = Selection(first, first + count, self.selection.chosen)
-        for items in self.archive.iter_blocks(part, damaged=self.job.damaged, decode=self._decode):
-            array[items.entries - first] = items.values
-        if mapped is None:
-            file.write(array.tobytes(order))
-        else:
-            mapped.flush()
-            file.seek(0, io.SEEK_END)
-
-    def _write_npz(self, path: Path) -> None:
-        archive = self.archive
-        start, stop = self._range()
-        whole = (start, stop) == (0, archive.items) and self.selection.stop >= archive.directory.entries
-        if archive.header.kind == "npz" and whole:
-            parts = list(_members(archive))
-        else:
-            info = self._joined()
-            parts = [(info.name or "arr_0", info, start)]
-        with atomic_file(path, replace=self.job.force) as (file, _), zipfile.ZipFile(file, "w") as bundle:
-            taken: set[str] = set()
-            for name, info_or_entry, first in parts:
-                # Through a scratch file: the members of a zip file can only be written from front to back, and one
-                # that turns out to be damaged cannot be taken back.
-                with tempfile.SpooledTemporaryFile(2 * IN_MEMORY, dir=str(path.parent)) as scratch:
-                    if not self._write_member(scratch, info_or_entry, first):
-                        continue
-                    scratch.seek(0)
-                    # What is no array lies in the bundle under its name as it is.
-                    suffix = ".npy" if scratch.read(len(NPY_MAGIC)) == NPY_MAGIC else ""
-                    scratch.seek(0)
-                    try:
-                        safe = naming.safe_member(name + suffix)
-                        if safe in taken:
-                            raise UnsafeName(f"expected members of different names, got {naming.show(name)} twice")
-                    except UnsafeName as error:
-                        count = 1 if isinstance(info_or_entry, int) else info_or_entry.shape[0]
-                        number = info_or_entry if isinstance(info_or_entry, int) else first
-                        self.job.leave_out(number, number + count, str(error))
-                        if isinstance(info_or_entry, int):
-                            self.report.files -= 1
-                        else:
-                            self.report.items -= count
-                        continue
-                    taken.add(safe)
-                    if safe != name + suffix:
-                        self.report.renamed.append((name + suffix, safe))
-                    member = zipfile.ZipInfo(safe, (1980, 1, 1, 0, 0, 0))
-                    if member.is_dir():
-                        bundle.writestr(member, b"")
-                        continue
-                    with bundle.open(member, "w", force_zip64=True) as out:
-                        shutil.copyfileobj(scratch, out, 2**20)
-
-    def _write_member(self, scratch: IO[bytes], info_or_entry: ArrayInfo | int, first: int) -> bool:
-        """The ``.npy`` file of a member; False where it is damaged and to be left out."""
-        if not isinstance(info_or_entry, int):
-            self._write_array(scratch, info_or_entry, start=first)
-            return True
-        try:
-            for piece in self.archive.read_file(info_or_entry):
-                scratch.write(piece)
-        except CorruptBlock as error:
-            self.job.lose(info_or_entry, error)
-            return False
-        self.report.files += 1
-        return True
-
-
-def _members(archive: Archive) -> Iterator[tuple[str, ArrayInfo | int, int]]:
-    """Name, array or number of the kept file, and first item, of all members of an ``.npz`` in their order."""
-    arrays = {array.name: array for array in archive.header.arrays}
-    item, kept = 0, archive.directory.items
-    for name in archive.header.members:
-        if name in arrays:
-            yield name, arrays[name], item
-            item += arrays[name].shape[0]
-        else:
-            yield name, kept, 0
-            kept += 1

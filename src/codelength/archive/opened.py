@@ -229,7 +229,7 @@ class ArchiveItems:
         directory = self._archive.directory
         size = directory.sizes[stream][rank]
         self._archive.check_output(size)
-        start = self._archive.file_starts(stream)[rank]
+        start = directory.starts[stream][rank]
         parts = []
         while size:
             block = directory.blocks_of[stream][int(directory.block_at(stream, start))]

@@ -2,51 +2,40 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import io
-import lzma
 import math
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Literal
 
 import numpy as np
 
-from codelength.archive import codecs
-from codelength.archive.damage import Damage, Ranges, ranges_of, union
+from codelength.archive.blocks import Blocks
+from codelength.archive.damage import Damage
 from codelength.archive.directory import Block, Directory
 from codelength.archive.figures import Figures
-from codelength.archive.fitting import to_items
 from codelength.archive.frame import read_at, read_frame
 from codelength.archive.layout import (
     END,
     FILE_DIGEST_BYTES,
     FILES,
-    ITEMS,
-    METADATA,
     MODEL,
     VERSION,
     Header,
-    model_block_memory,
-    plain_block_memory,
 )
 from codelength.archive.model import Model, ModelLoader, ModelResolver, known_features, load_model
-from codelength.archive.selection import Selection, select
-from codelength.archive.wire import check_of
+from codelength.archive.selection import Selection, lost_with, output_bytes, select
 from codelength.errors import (
     ArchiveError,
     CorruptBlock,
     CorruptHeader,
     DataError,
-    ProgramError,
-    StackExhausted,
     TooLarge,
     UnknownFeature,
     UsageError,
-    WrongModel,
 )
 from codelength.files import open_regular
 from codelength.progress import task
@@ -78,11 +67,8 @@ class Archive:
     directory: Directory
     _file: BinaryIO
     _size: int
-    _model_start: int
-    _resolver: ModelResolver | None
-    _loader: ModelLoader
-    _max_memory: float
-    _model: Model | None = field(default=None)
+    _blocks: Blocks
+    _last_piece: tuple[int, bytes] = (-1, b"")
 
     @staticmethod
     def open(
@@ -107,17 +93,9 @@ class Archive:
         try:
             limit = math.inf if max_memory is None else max_memory
             frame = read_frame(path, file, limit)
-            archive = Archive(
-                path,
-                frame.header,
-                frame.directory,
-                file,
-                frame.size,
-                frame.model_start,
-                model_resolver,
-                model_loader,
-                limit,
-            )
+            header, directory = frame.header, frame.directory
+            blocks = Blocks(path, file, header, directory, frame.model_start, model_resolver, model_loader, limit)
+            archive = Archive(path, header, directory, file, frame.size, blocks)
             if features is None and model_loader is load_model:
                 features = known_features()
             unknown = [] if features is None else [n for n in archive.header.features if n not in features]
@@ -199,90 +177,14 @@ class Archive:
 
     def load_model(self) -> Model:
         """The frozen model, embedded or found by the resolver; raises WrongModel, ProgramError, UnknownFeature."""
-        if self._model is None:
-            self._model = self._find_model()
-            if self._model.sha256 != self.header.model_sha256:
-                raise WrongModel(
-                    f"this archive needs the model {self._needed}, but got one with the SHA-256 "
-                    f"{self._model.sha256[:16]}...; give the model that it was made with"
-                )
-            if tuple(sorted(self._model.features)) != self.header.features:
-                raise CorruptHeader("the header of this archive names other features than its model; get a fresh copy")
-        return self._model
-
-    @property
-    def _needed(self) -> str:
-        name = f"{self.header.model_name!r:.80} " if self.header.model_name else ""
-        return f"{name}with the SHA-256 {self.header.model_sha256[:16]}..."
-
-    def _find_model(self) -> Model:
-        if self.header.model_bytes:
-            return self._loader(self._bytes(self._model_start, self.header.model_bytes))
-        found = self._resolver(self.header.model_sha256, self.header.model_name) if self._resolver else None
-        if found is None:
-            raise WrongModel(f"this archive needs the model {self._needed}, which it does not hold; give the model")
-        return found
+        return self._blocks.load_model()
 
     def decode_block(self, block: Block) -> np.ndarray:
         """Original data of a block: items (n, *shape), or bytes as uint8 (n,).
 
         Raises CorruptBlock, and whatever ``load_model`` raises.
         """
-        stream = self.directory.streams[block.stream]
-        if stream.type == MODEL:
-            model = self.load_model()
-            if not model.space.admits(stream.event):
-                raise self._corrupt(block, "its items do not fit the model")
-            group = self._group_memory(model, block)
-            need = model_block_memory(stream, block.count, group)
-            self._check_memory(block, need - group)
-            # What a model states is an estimate, which may grow from one version of this program to the next.
-            if need > max(self.header.memory, self._max_memory):
-                raise TooLarge(
-                    f"decoding block {block.number} of {self.path} needs {need} bytes of memory, more than the limit "
-                    f"of {int(self._max_memory)}; raise the limit with max_memory if you trust it"
-                )
-        else:
-            unpacked = block.count * (stream.item_bytes if stream.type == ITEMS else 1)
-            self._check_memory(block, plain_block_memory(unpacked))
-        stored = self._bytes(block.offset, block.length)
-        try:
-            if stream.type == MODEL:
-                values = self._decode_model_block(block, stored)
-            elif stream.type == ITEMS:
-                shape = (block.count, *stream.shape)
-                data = codecs.unpack_items(block.codec, stored, np.dtype(stream.dtype), shape)
-                values = np.frombuffer(data, stream.dtype).reshape(shape)
-            else:
-                values = np.frombuffer(codecs.unpack_bytes(block.codec, stored, block.count), np.uint8)
-        except (StackExhausted, ProgramError, ValueError, lzma.LZMAError) as error:
-            raise self._corrupt(block, str(error)) from error
-        if check_of(np.ascontiguousarray(values).tobytes()) != block.check:
-            raise self._corrupt(block, "it decodes to other data than it was made from")
-        return values
-
-    def _decode_model_block(self, block: Block, stored: bytes) -> np.ndarray:
-        stream = self.directory.streams[block.stream]
-        model = self.load_model()
-        events = np.asarray(model.decode_block(np.frombuffer(stored, "<u4"), list(block.sizes), stream.event))
-        if events.shape != (block.count, *stream.event) or events.dtype.kind not in "iu":
-            raise ValueError(f"the model returned {events.dtype} of shape {events.shape}")
-        return to_items(events, stream)
-
-    def _group_memory(self, model: Model, block: Block) -> int:
-        return model.memory_bytes(max(block.sizes), self.directory.streams[block.stream].event)
-
-    def _check_memory(self, block: Block, need: int) -> None:
-        # The header's word has been compared with the limit when the archive was opened.
-        if need > self.header.memory:
-            raise self._corrupt(block, f"it needs {need} bytes of memory, more than the header states")
-
-    def _corrupt(self, block: Block, reason: str) -> CorruptBlock:
-        error = CorruptBlock(
-            f"block {block.number} of this archive is corrupt: {reason}; get a fresh copy, or keep going without it"
-        )
-        error.block = block.number
-        return error
+        return self._blocks.decode(block)
 
     def select(self, range: tuple[int, int] | None = None, names: Sequence[str] | None = None) -> Selection:
         """The entries asked for, as ``codelength.archive.selection.select`` finds them."""
@@ -323,7 +225,7 @@ class Archive:
             except CorruptBlock as error:
                 if damaged is None:
                     raise
-                damaged.append(Damage(block.number, self.lost_with(block, selection), str(error)))
+                damaged.append(Damage(block.number, lost_with(self.directory, block, selection), str(error)))
                 continue
             if len(positions) != block.count:
                 values = values[positions]
@@ -339,38 +241,12 @@ class Archive:
         if low >= high:
             return None
         stream = self.directory.streams[block.stream]
-        self._check_memory(block, stream.elements * block.count)
+        self._blocks.check_memory(block, stream.elements * block.count)
         numbers = self.directory.entries_of(block.stream, low, high)
         positions = selection.positions(numbers)
         if not len(positions):
             return None
         return numbers[positions], positions + (low - block.first)
-
-    def lost_with(self, block: Block, selection: Selection | None = None) -> Ranges:
-        """The entries, of those asked for, that need a block; nothing of the size of their number is built."""
-        stream = self.directory.streams[block.stream]
-        first, last = block.first, block.first + block.count
-        if not stream.holds_items:  # ranks are bytes there
-            starts = self.file_starts(block.stream)
-            sizes = self.directory.sizes[block.stream]
-            low, high = max(bisect.bisect_right(starts, first) - 1, 0), bisect.bisect_left(starts, last)
-            ranks = ranges_of(rank for rank in range(low, high) if sizes[rank] and starts[rank] + sizes[rank] > first)
-        else:
-            ranks = ((first, last),)
-        ranges = ranks
-        if stream.type != METADATA:
-            ranges = union(pair for low, high in ranks for pair in self.directory.runs_of(block.stream, low, high))
-        if selection is None:
-            return ranges
-        ranges = union((max(start, selection.start), min(stop, selection.stop)) for start, stop in ranges)
-        if selection.chosen is None:
-            return ranges
-        chosen = selection.chosen
-        return ranges_of(
-            number
-            for start, stop in ranges
-            for number in chosen[np.searchsorted(chosen, start) : np.searchsorted(chosen, stop)].tolist()
-        )
 
     def file_size(self, entry: int) -> int | None:
         """Bytes of an entry that is kept as a whole file; None for others."""
@@ -390,7 +266,7 @@ class Archive:
         if size is None:
             raise UsageError(f"expected an entry that is kept as a file, got number {entry}")
         number, rank = self._place(entry)
-        yield from self._joined(number, self.file_starts(number)[rank], size)
+        yield from self._joined(number, self.directory.starts[number][rank], size)
 
     def metadata(self, item: int) -> bytes:
         """What the file of an item held beside its pixels; empty for most."""
@@ -399,20 +275,7 @@ class Archive:
         if number is None or not size:
             return b""
         self.check_output(size, None)
-        return b"".join(self._joined(number, self.file_starts(number)[item], size))
-
-    def file_starts(self, stream: int) -> list[int]:
-        """Where each entry of a stream of files begins, as bytes of the joined files."""
-        if stream not in self._file_starts:
-            starts, total = [], 0
-            for size in self.directory.sizes[stream]:
-                starts.append(total)
-                total += size
-            self._file_starts[stream] = starts
-        return self._file_starts[stream]
-
-    _file_starts: dict[int, list[int]] = field(default_factory=dict)
-    _last_piece: tuple[int, bytes] = (-1, b"")
+        return b"".join(self._joined(number, self.directory.starts[number][item], size))
 
     def _joined(self, stream: int, start: int, size: int) -> Iterator[bytes]:
         """The bytes ``start`` to ``start + size`` of a stream of files; the block used last is kept for the next
@@ -436,26 +299,6 @@ class Archive:
             low += 1
 
     # In memory.
-
-    def output_bytes(self, selection: Selection) -> int:
-        """Bytes of the selected entries as they come back: values in their dtype, files as they are."""
-        directory = self.directory
-        if selection.chosen is not None:
-            return sum(
-                directory.streams[stream].item_bytes
-                if directory.streams[stream].holds_items
-                else directory.sizes[stream][rank]
-                for stream, rank in zip(*(part.tolist() for part in directory.locate(selection.chosen)))
-            )
-        total = 0
-        for number, stream in enumerate(directory.streams):
-            if stream.type == METADATA:
-                continue
-            first, last = directory.ranks_in(number, selection.start, selection.stop)
-            total += (
-                (last - first) * stream.item_bytes if stream.holds_items else sum(directory.sizes[number][first:last])
-            )
-        return total
 
     def check_output(self, size: int, max_output: int | None = None) -> None:
         """Raise TooLarge where so many bytes of output are suspicious, or more than ``max_output``."""
@@ -483,7 +326,7 @@ class Archive:
         Raises CorruptBlock, TooLarge, UsageError.
         """
         selection = self.select((0, self.items) if range is None else range, names)
-        self.check_output(self.output_bytes(selection), max_output)
+        self.check_output(output_bytes(self.directory, selection), max_output)
         if self.header.kind == "folder":
             return self._read_list(selection, damaged)
         if not self.header.arrays:

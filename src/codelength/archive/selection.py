@@ -1,14 +1,17 @@
-"""Which entries of an archive are asked for."""
+"""Which entries of an archive are asked for, and what they come to."""
 
 from __future__ import annotations
 
+import bisect
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from codelength.archive.directory import Directory
+from codelength.archive.damage import Ranges, ranges_of, union
+from codelength.archive.directory import Block, Directory
+from codelength.archive.layout import METADATA
 from codelength.errors import UsageError
 
 
@@ -70,3 +73,60 @@ def select(
     if not chosen:
         raise UsageError(f"no name in this archive matches {' or '.join(patterns)}; inspect --list shows the names")
     return Selection(start, stop, np.array(chosen, np.int64))
+
+
+def modes_of(directory: Directory, selection: Selection) -> dict[int, str]:
+    """The modes of the selected entries that are kept as values, by number."""
+    modes: dict[int, str] = {}
+    entry = 0
+    for stream, count in directory.runs:
+        if directory.streams[stream].holds_items:
+            for number in range(max(entry, selection.start), min(entry + count, selection.stop)):
+                modes[number] = directory.streams[stream].mode
+        entry += count
+    return modes
+
+
+def output_bytes(directory: Directory, selection: Selection) -> int:
+    """Bytes of the selected entries as they come back: values in their dtype, files as they are."""
+    if selection.chosen is not None:
+        return sum(
+            directory.streams[stream].item_bytes
+            if directory.streams[stream].holds_items
+            else directory.sizes[stream][rank]
+            for stream, rank in zip(*(part.tolist() for part in directory.locate(selection.chosen)))
+        )
+    total = 0
+    for number, stream in enumerate(directory.streams):
+        if stream.type == METADATA:
+            continue
+        first, last = directory.ranks_in(number, selection.start, selection.stop)
+        total += (last - first) * stream.item_bytes if stream.holds_items else sum(directory.sizes[number][first:last])
+    return total
+
+
+def lost_with(directory: Directory, block: Block, selection: Selection | None = None) -> Ranges:
+    """The entries, of those asked for, that need a block; nothing of the size of their number is built."""
+    stream = directory.streams[block.stream]
+    first, last = block.first, block.first + block.count
+    if not stream.holds_items:  # ranks are bytes there
+        starts = directory.starts[block.stream]
+        sizes = directory.sizes[block.stream]
+        low, high = max(bisect.bisect_right(starts, first) - 1, 0), bisect.bisect_left(starts, last)
+        ranks = ranges_of(rank for rank in range(low, high) if sizes[rank] and starts[rank] + sizes[rank] > first)
+    else:
+        ranks = ((first, last),)
+    ranges = ranks
+    if stream.type != METADATA:
+        ranges = union(pair for low, high in ranks for pair in directory.runs_of(block.stream, low, high))
+    if selection is None:
+        return ranges
+    ranges = union((max(start, selection.start), min(stop, selection.stop)) for start, stop in ranges)
+    if selection.chosen is None:
+        return ranges
+    chosen = selection.chosen
+    return ranges_of(
+        number
+        for start, stop in ranges
+        for number in chosen[np.searchsorted(chosen, start) : np.searchsorted(chosen, stop)].tolist()
+    )

@@ -11,6 +11,7 @@ from codelength.archive.damage import Damage, how_many, lost, show_ranges
 from codelength.archive.figures import Figures
 from codelength.archive.names import safe_name
 from codelength.archive.reader import Archive, Items
+from codelength.archive.selection import lost_with
 from codelength.archive.sources import ItemClass, Source, encode_name
 from codelength.errors import ArchiveError, CorruptBlock, DataError, UnsafeName
 from codelength.progress import shown
@@ -27,7 +28,7 @@ def verify(archive: Archive, source: Source | None = None) -> Figures:
         try:
             archive.decode_block(block)
         except CorruptBlock as error:
-            damaged.append(Damage(block.number, archive.lost_with(block), str(error)))
+            damaged.append(Damage(block.number, lost_with(archive.directory, block), str(error)))
     blocks = len(damaged)
     damaged += _refused_names(archive.names)
     if damaged:
