@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codelength.data.arrays import IDX_TYPES
+from codelength.archive.layout import IDX_TYPES
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -37,7 +37,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def idx_bytes(array: np.ndarray) -> bytes:
     """An array as an IDX file."""
-    for code, dtype in IDX_TYPES.items():
+    for dtype, code in IDX_TYPES.items():
         if np.dtype(dtype) == array.dtype.newbyteorder(">"):
             header = bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">u4").tobytes()
             return header + array.astype(dtype).tobytes()

@@ -21,9 +21,9 @@ from codelength.errors import UnknownFeature
 class Block:
     """Where a block lies and what it holds.
 
-    number: in the file's order.  stream: number of its stream.  offset, length: bytes in the file.
-    count: items, or bytes of files.  first: items (bytes) of its stream that lie before it.
-    codec: of types other than MODEL.  sizes: of the groups (MODEL).  check: of the original data.
+    number: in the file's order. stream: number of its stream. offset, length: bytes in the file.
+    count: items, or bytes of files. first: items (bytes) of its stream that lie before it.
+    codec: of types other than MODEL. sizes: of the groups (MODEL). check: of the original data.
     """
 
     number: int
@@ -52,7 +52,7 @@ class Directory:
     runs: (stream, how many entries) in the order of the entries.
     sizes: of the files, for each stream of type FILES and METADATA, by stream number.
     names: of all entries, as bytes (folders), else None; ``names_bytes`` is what they take in the file.
-    code_length, startup: bits.  kept_elements: of items that are kept as whole files.
+    code_length, startup: bits. kept_elements: of items that are kept as whole files.
     """
 
     items: int
@@ -91,7 +91,7 @@ class Directory:
 
     @staticmethod
     def parse(data: bytes, header: Header, start: int, limit: int) -> Directory:
-        """start: offset of the first block.  limit: bytes that a packed part may unpack to.
+        """start: offset of the first block. limit: bytes that a packed part may unpack to.
 
         Raises CorruptHeader, UnknownFeature.
         """
@@ -280,9 +280,8 @@ def _parse_blocks(cursor: Cursor, streams: Sequence[Stream], offset: int) -> tup
             codec = cursor.uint()
             if codec not in NAMES or (codec == WEBP and streams[stream].type != ITEMS):
                 raise UnknownFeature(
-                    f"block {number} of this archive uses the codec {codec}, which this version does not "
-                    f"know; "
-                    f"upgrade codelength"
+                    f"block {number} of this archive uses the codec {codec}, which this version does not know; upgrade "
+                    "codelength"
                 )
         blocks.append(
             Block(number, stream, offset, length, count, filled[stream], codec, sizes, cursor.take(CHECK_BYTES))

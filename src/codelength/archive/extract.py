@@ -78,7 +78,7 @@ def _check_size(archive: Archive, dest: Path, selection: Selection, max_output: 
     if size > limit:
         raise TooLarge(
             f"decoding would write {size} bytes, more than the limit of {limit}; take a range, or raise the limit "
-            f"with --max-output if you trust this archive"
+            "with --max-output if you trust this archive"
         )
     here = dest.absolute()
     while not here.exists() and here != here.parent:

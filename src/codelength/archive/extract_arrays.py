@@ -17,14 +17,12 @@ from codelength.archive import names as naming
 from codelength.archive.directory import Block
 from codelength.archive.job import Job, check_free, make_folder
 from codelength.archive.kept import KeptBlocks
-from codelength.archive.layout import NPY_MAGIC, ArrayInfo
+from codelength.archive.layout import IDX_TYPES, NPY_MAGIC, ArrayInfo
 from codelength.archive.reader import Archive
 from codelength.archive.selection import Selection, modes_of
 from codelength.errors import CorruptBlock, UnsafeName, UsageError
 from codelength.files import atomic_file
 
-# Types of IDX files by dtype.
-_IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
 # Bytes of an array that is put together in memory, not in its file.
 IN_MEMORY = 2**22
 # Of decoded blocks that other members of an ``.npz`` may lie in.
@@ -142,7 +140,7 @@ class _ArrayJob:
         count = info.shape[0]
         if idx:
             sizes = b"".join(size.to_bytes(4, "big") for size in info.shape)
-            file.write(bytes([0, 0, _IDX_TYPES[info.dtype], len(info.shape)]) + sizes)
+            file.write(bytes([0, 0, IDX_TYPES[info.dtype], len(info.shape)]) + sizes)
         else:
             header = {"descr": info.dtype, "fortran_order": info.fortran, "shape": info.shape}
             np.lib.format.write_array_header_1_0(file, header)

@@ -21,11 +21,9 @@ def fit_stream(
 ) -> Stream | None:
     """How a model of ``space`` can code items of this dtype and shape, or None if it cannot.
 
-    axes: the transposition to apply; without it the item's own axes are tried first, then the channels
-    moved to
-    the end or to the front, as far as the space admits the result. A space with fixed sizes admits every
-    shape
-    with as many elements.
+    axes: the transposition to apply; without it the item's own axes are tried first, then the channels moved to the
+    end or to the front, as far as the space admits the result. A space with fixed sizes admits every shape with as many
+    elements.
     levels: the value that stands for each symbol; empty if symbols are the values themselves.
     """
     if not shape:

@@ -97,7 +97,7 @@ def read_frame(path: Path, file: BinaryIO, max_memory: float) -> Frame:
     if header.memory > max_memory:
         raise TooLarge(
             f"decoding {path} needs {header.memory} bytes of memory, more than the limit of {int(max_memory)}; "
-            f"raise the limit with max_memory if you trust it"
+            "raise the limit with max_memory if you trust it"
         )
     directory = _read_directory(path, file, size, header, blocks_start, max_memory)
     return Frame(header, directory, size, model_start)

@@ -39,7 +39,7 @@ class ImageWriter(Protocol):
 class Report:
     """What ``extract`` did.
 
-    items, files: numbers of items and of kept files written.  paths: of the files made.
+    items, files: numbers of items and of kept files written. paths: of the files made.
     renamed: names that were escaped or got an extension, with what became of them.
     damaged: what could not be given back, by blocks and names; such items are zeros in arrays and missing from folders.
     notes: what else should be known of the files, in sentences.

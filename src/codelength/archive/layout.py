@@ -28,6 +28,8 @@ MAX_ELEMENTS = 2**48  # of one item; keeps every later product within 64 bits
 MAX_AXES = 32
 #: How arrays that are kept as files begin.
 NPY_MAGIC = b"\x93NUMPY"
+# The third byte of an IDX file by the type of its elements, which are big-endian (LeCun's MNIST page).
+IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
 
 MODEL, ITEMS, FILES, METADATA = 0, 1, 2, 3
 KINDS = ("array", "npz", "idx", "folder")
@@ -93,7 +95,7 @@ class Header:
 
     @staticmethod
     def parse(data: bytes, digest: bytes) -> Header:
-        """digest: the 32 bytes of the model's SHA-256.  Raises CorruptHeader."""
+        """digest: the 32 bytes of the model's SHA-256. Raises CorruptHeader."""
         try:
             value = _object(canonical.loads(data), "arrays features kind members memory model name")
             model = _object(value.get("model", {}), "bytes name")
@@ -201,7 +203,7 @@ def _natural(value: Any) -> int:
 class Stream:
     """Entries of one sort that lie behind each other.
 
-    type: MODEL, ITEMS, FILES or METADATA.  mode, dtype, shape: of an item (MODEL and ITEMS).
+    type: MODEL, ITEMS, FILES or METADATA. mode, dtype, shape: of an item (MODEL and ITEMS).
     axes, event, levels: how an item becomes a model's event (MODEL; see ``fitting.py``).
     """
 

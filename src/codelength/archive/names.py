@@ -182,7 +182,7 @@ def exact(name: str) -> str:
 class Rules:
     """What a file system makes of names.
 
-    key: maps parts of paths that it takes for the same to the same.  windows: whether it refuses what Windows does.
+    key: maps parts of paths that it takes for the same to the same. windows: whether it refuses what Windows does.
     """
 
     key: Callable[[str], str] = exact

@@ -60,7 +60,7 @@ def extract_picture(job: Job, dest: Path, images: ImageWriter) -> None:
         if images.written_name(dest.name, mode) != dest.name:
             raise UsageError(
                 f"{what} has the mode {mode}, which {dest.suffix} files do not hold without loss; "
-                f"choose a name that ends in .png"
+                "choose a name that ends in .png"
             )
         data = images.encode(values, mode, metadata, dest.name)
         with atomic_file(dest, replace=job.force) as (file, _):
@@ -116,7 +116,7 @@ def _of_array(values: np.ndarray, stream: Stream, binary: bool, what: str) -> tu
     if values.ndim not in (2, 3) or channels not in _MODE_OF_CHANNELS:
         raise UsageError(
             f"{what} has the shape {'x'.join(map(str, values.shape))}, which is no picture of one, three or four "
-            f"channels; choose a name that ends in .npy"
+            "channels; choose a name that ends in .npy"
         )
     mode = _MODE_OF_CHANNELS[channels]
     if channels == 1:
@@ -130,7 +130,7 @@ def _of_array(values: np.ndarray, stream: Stream, binary: bool, what: str) -> tu
         return np.ascontiguousarray(values), mode
     raise UsageError(
         f"{what} has elements of {kind.name} in {channels} channels, and image files are written of uint8, and grey "
-        f"ones of uint16 or bool; choose a name that ends in .npy"
+        "ones of uint16 or bool; choose a name that ends in .npy"
     )
 
 

@@ -29,7 +29,7 @@ def parse_block(block: int | str | None) -> tuple[int | None, float | None]:
     if match is not None and match[2] is not None and float(match[2]) > 0:
         return None, float(match[2])
     raise UsageError(
-        f"expected blocks of at least one item, such as 64, or of some time to decode one, such as 0.5s; "
+        "expected blocks of at least one item, such as 64, or of some time to decode one, such as 0.5s; "
         f"got {str(block)[:40]!r}"
     )
 

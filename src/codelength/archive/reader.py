@@ -102,7 +102,7 @@ class Archive:
             if unknown:
                 raise UnknownFeature(
                     f"{path} needs feature {', '.join(map(str, unknown))}, which this version does not know; "
-                    f"a newer version of codelength will read it"
+                    "a newer version of codelength will read it"
                 )
             return archive
         except OSError as error:

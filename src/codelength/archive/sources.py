@@ -307,8 +307,8 @@ class FolderSource:
             pixels = entry.read_pixels()
             if pixels.shape != item_class.shape:
                 raise DataError(
-                    f"expected {naming.show(entry.name)} to have the shape {item_class.shape}, "
-                    f"got {pixels.shape}; it changed"
+                    f"expected {naming.show(entry.name)} to have the shape {item_class.shape}, got {pixels.shape}; "
+                    "it changed, so start again"
                 )
             items[position - start] = pixels
             if not np.array_equal(items[position - start], pixels):

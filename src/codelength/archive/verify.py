@@ -57,14 +57,14 @@ def _damaged(archive: Archive, damaged: list[Damage], blocks: int) -> ArchiveErr
         others = f", {len(damaged) - blocks:,} names are not safe to write" if len(damaged) > blocks else ""
         error = CorruptBlock(
             f"{blocks:,} of {len(archive.directory.blocks):,} blocks are corrupt{others}, and {how_many(gone):,} of "
-            f"{archive.directory.entries:,} entries are lost: {show_ranges(gone)}; "
-            f"the first is that {damaged[0].reason}"
+            f"{archive.directory.entries:,} entries are lost: {show_ranges(gone)}; the first "
+            f"is that {damaged[0].reason}"
         )
         error.block = damaged[0].block if len(damaged) == 1 else -1
     else:
         error = UnsafeName(
             f"{len(damaged):,} of {archive.directory.entries:,} names are not safe to write: {damaged[0].reason}; "
-            f"decompress leaves them out"
+            "decompress leaves them out"
         )
     error.damaged = damaged
     return error

@@ -59,7 +59,7 @@ def packed(data: bytes) -> bytes:
 class Cursor:
     """Reads building blocks from bytes that are not trusted; raises CorruptHeader when they make no sense.
 
-    what: the part of the file, for messages.  limit: bytes that any one packed part may unpack to.
+    what: the part of the file, for messages. limit: bytes that any one packed part may unpack to.
     """
 
     def __init__(self, data: bytes, what: str, limit: int = 2**30) -> None:

@@ -505,7 +505,7 @@ class _Writer:
     def _spoilt(self) -> CorruptBlock:
         return CorruptBlock(
             f"block {len(self.blocks)} did not decode to what it was made from; no archive was written, "
-            f"and this is a fault of the program or the machine"
+            "and this is a fault of the program or the machine"
         )
 
     def _plain_writer(self, item_class: ItemClass) -> Callable[[np.ndarray, np.ndarray], None]:

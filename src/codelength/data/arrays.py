@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from codelength.archive.layout import NPY_MAGIC
+from codelength.archive.layout import IDX_TYPES, NPY_MAGIC
 from codelength.data.dataset import DataSet, Member, Origin
 from codelength.errors import CodelengthError, DataError
 from codelength.files import open_regular
@@ -21,9 +21,7 @@ from codelength.machine import free_memory
 
 LAYOUTS = ("nd", "nhw", "nhwc", "nchw")
 
-# The third byte of an IDX file names the type of its elements, which are big-endian (LeCun's MNIST page).
-IDX_TYPES = {0x08: "|u1", 0x09: "|i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
+_TYPES_OF_IDX = {code: dtype for dtype, code in IDX_TYPES.items()}
 
 _MAPPED_ABOVE = 64 * 2**20
 # Bytes of the header of an array (numpy refuses more than 10,000), and items that no bytes stand for.
@@ -36,7 +34,7 @@ _LARGEST_RATIO = 1032
 
 
 def read_npy(path: Path) -> np.ndarray:
-    """The array in an ``.npy`` file; large ones are mapped, not loaded.  Raises DataError."""
+    """The array in an ``.npy`` file; large ones are mapped, not loaded. Raises DataError."""
     try:
         with open_regular(path, "an array file") as stream:
             size = os.fstat(stream.fileno()).st_size
@@ -58,13 +56,13 @@ def read_npy(path: Path) -> np.ndarray:
 
 
 def read_npz(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` file (or those in ``only``), by name, in file order.  Raises DataError."""
+    """The arrays of an ``.npz`` file (or those in ``only``), by name, in file order. Raises DataError."""
     return {name: member for name, member in read_members(path, only).items() if isinstance(member, np.ndarray)}
 
 
 def read_members(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarray | bytes]:
     """All members of an ``.npz`` file (or those in ``only``) in file order: arrays by their names without ``.npy``, and
-    what else lies there (notes, entries of folders) as bytes by its name as it is.  Raises DataError.
+    what else lies there (notes, entries of folders) as bytes by its name as it is. Raises DataError.
     """
     members: dict[str, np.ndarray | bytes] = {}
     try:
@@ -114,7 +112,7 @@ def _read_member(stream: IO[bytes], info: zipfile.ZipInfo, path: Path) -> np.nda
 def _check_size(stream: IO[bytes], size: int, what: str) -> None:
     """Whether ``size`` bytes can hold the array whose header ``stream`` begins with, before memory is taken for it.
 
-    Leaves the stream at its beginning.  Raises DataError if they cannot, and what numpy raises for bad headers.
+    Leaves the stream at its beginning. Raises DataError if they cannot, and what numpy raises for bad headers.
     """
     version = np.lib.format.read_magic(stream)
     start = stream.tell()
@@ -122,7 +120,7 @@ def _check_size(stream: IO[bytes], size: int, what: str) -> None:
     if length > _MAX_HEADER:
         raise DataError(
             f"{what} cannot be read: expected a header of at most {_MAX_HEADER:,} bytes, got one of {length:,}; write "
-            f"the array again with numpy.save"
+            "the array again with numpy.save"
         )
     stream.seek(start)
     if version in ((1, 0), (2, 0)):  # the third serves structures with names beyond Latin-1, which are no items
@@ -132,7 +130,7 @@ def _check_size(stream: IO[bytes], size: int, what: str) -> None:
         if not expected and shape and shape[0] > _MAX_EMPTY:
             raise DataError(
                 f"{what} cannot be read: expected at most {_MAX_EMPTY:,} items without elements, got {shape[0]:,}; its "
-                f"header is wrong, so write or fetch it again"
+                "header is wrong, so write or fetch it again"
             )
         if got < expected and not dtype.hasobject:
             raise DataError(
@@ -146,7 +144,7 @@ def _array_sentence(path: Path, error: BaseException) -> str:
     if "Object arrays" in str(error) or "Python objects in dtype" in str(error):
         return (
             f"{path} holds Python objects, which are never loaded because they can execute code; "
-            f"store numbers instead, for example with array.astype(float)"
+            "store numbers instead, for example with array.astype(float)"
         )
     first = (str(error).splitlines() or [type(error).__name__])[0][:200]
     if isinstance(error, MemoryError):
@@ -155,7 +153,7 @@ def _array_sentence(path: Path, error: BaseException) -> str:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The array in an IDX file (the format of MNIST), gzipped or not.  Raises DataError."""
+    """The array in an IDX file (the format of MNIST), gzipped or not. Raises DataError."""
     try:
         with open_regular(path, "an array, an image or a folder") as file:
             compressed = file.read(2) == b"\x1f\x8b"
@@ -184,7 +182,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 def _read_idx_header(stream: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, ...]]:
     start = stream.read(4)
-    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in IDX_TYPES or start[3] == 0:
+    if len(start) < 4 or start[:2] != b"\0\0" or start[2] not in _TYPES_OF_IDX or start[3] == 0:
         raise DataError(f"expected .npy, .npz, an image, a folder or IDX, but {path} does not begin like an IDX file")
     rank = start[3]
     if rank > _MAX_RANK:
@@ -192,13 +190,13 @@ def _read_idx_header(stream: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int
     sizes = stream.read(4 * rank)
     if len(sizes) < 4 * rank:
         raise DataError(f"expected an IDX file with {rank} axes, but {path} ends inside its header")
-    return np.dtype(IDX_TYPES[start[2]]), tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
+    return np.dtype(_TYPES_OF_IDX[start[2]]), tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
 def read_arrays(path: Path) -> tuple[str, dict[str, Any]]:
     """The arrays of a file as they lie there, and its kind: ``array`` (.npy), ``npz`` or ``idx``.
 
-    Arrays of ``.npy`` and IDX files have the name ""; what is no array in an ``.npz`` is bytes.  Raises DataError.
+    Arrays of ``.npy`` and IDX files have the name ""; what is no array in an ``.npz`` is bytes. Raises DataError.
     """
     suffix = path.suffix.lower()
     if suffix == ".npz":
@@ -259,7 +257,7 @@ def from_members(
             what = f"{name} ({key})" if key else name
             raise DataError(
                 f"expected an array of numbers in {what}, got the type {array.dtype}; "
-                f"put the file into a folder and compress the folder to keep it as it is"
+                "put the file into a folder and compress the folder to keep it as it is"
             )
     main = max(arrays.values(), key=lambda array: array.nbytes)
     if main.ndim == 0:

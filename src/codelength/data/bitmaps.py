@@ -14,7 +14,7 @@ _LONGEST_HEADER = 2**16
 
 
 def stated_bmp(data: bytes) -> tuple[int, ...]:
-    """Height, width and, if several, samples that the header states.  Raises Unsuitable."""
+    """Height, width and, if several, samples that the header states. Raises Unsuitable."""
     width, height, bits, _ = _bmp_header(data)
     if not width or not height:
         raise Unsuitable("its header is damaged")
@@ -38,7 +38,7 @@ def _bmp_header(data: bytes) -> tuple[int, int, int, int]:
 
 
 def read_bmp(data: bytes) -> Pixels:
-    """The pixels of a BMP of 8-bit grey or 24-bit colours.  Raises Unsuitable for every other."""
+    """The pixels of a BMP of 8-bit grey or 24-bit colours. Raises Unsuitable for every other."""
     width, height, bits, compression = _bmp_header(data)
     start, header = struct.unpack_from("<II", data, 10)
     if height < 0:
@@ -63,7 +63,7 @@ def read_bmp(data: bytes) -> Pixels:
 
 
 def stated_pnm(data: bytes) -> tuple[int, ...]:
-    """Height, width and, if several, samples that the header states.  Raises Unsuitable."""
+    """Height, width and, if several, samples that the header states. Raises Unsuitable."""
     kind, width, height, _, _ = _pnm_header(data, b"123456")
     return (height, width, 3) if kind in b"36" else (height, width)
 
@@ -100,7 +100,7 @@ def _pnm_header(data: bytes, kinds: bytes) -> tuple[bytes, int, int, int, int]:
 
 
 def read_pnm(data: bytes) -> Pixels:
-    """The pixels of a binary PGM or PPM with values up to 255 or 65,535.  Raises Unsuitable for every other."""
+    """The pixels of a binary PGM or PPM with values up to 255 or 65,535. Raises Unsuitable for every other."""
     kind, width, height, largest, start = _pnm_header(data, b"56")
     if largest not in (255, 65535):
         raise Unsuitable("its values are not stated to go up to 255 or 65535")

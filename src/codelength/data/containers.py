@@ -2,11 +2,11 @@
 
 Two forms of *metadata* (bytes, opaque to everybody else; that of compressed TIFFs is in ``tiff``):
 
-- ``P``: the ancillary chunks of a PNG.  Behind the letter, as in a PNG but without checksums: length
-  (4 bytes, big-endian), type (4 bytes), data.  An empty ``IDAT`` stands for the pixels.
-- ``R``: a file whose pixels lie in it as they are (uncompressed TIFF, BMP, PGM, PPM).  Behind the letter: one
+- ``P``: the ancillary chunks of a PNG. Behind the letter, as in a PNG but without checksums: length
+  (4 bytes, big-endian), type (4 bytes), data. An empty ``IDAT`` stands for the pixels.
+- ``R``: a file whose pixels lie in it as they are (uncompressed TIFF, BMP, PGM, PPM). Behind the letter: one
   byte for the order of the pixels, the number of runs (4 bytes, little-endian), offset and length of each run
-  (8 bytes each), then the file with those runs cut out.  The file comes back byte for byte.
+  (8 bytes each), then the file with those runs cut out. The file comes back byte for byte.
 
 Metadata from an archive is not trusted: ``png_with`` and ``raw_with`` check it and raise DataError.
 """
@@ -52,7 +52,7 @@ def inflate(data: bytes, size: int) -> bytes:
 
 
 def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """Type and data of every chunk, checksums verified.  Raises Unsuitable."""
+    """Type and data of every chunk, checksums verified. Raises Unsuitable."""
     if not data.startswith(SIGNATURE):
         raise Unsuitable("it does not begin like a PNG")
     chunks, at = [], len(SIGNATURE)
@@ -76,7 +76,7 @@ def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def png_metadata(chunks: list[tuple[bytes, bytes]]) -> bytes:
-    """The ancillary chunks as metadata, empty if there are none.  Raises Unsuitable."""
+    """The ancillary chunks as metadata, empty if there are none. Raises Unsuitable."""
     parts: list[bytes] = []
     seen, before = False, b""
     for kind, body in chunks[1:-1]:
@@ -98,7 +98,7 @@ def png_metadata(chunks: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def png_with(data: bytes, metadata: bytes) -> bytes:
-    """A PNG of ours with ancillary chunks put back around its pixels.  Raises DataError for bad metadata."""
+    """A PNG of ours with ancillary chunks put back around its pixels. Raises DataError for bad metadata."""
     chunks = png_chunks(data)
     parts = [SIGNATURE, _chunk(*chunks[0])]
     pixels = b"".join(_chunk(kind, body) for kind, body in chunks if kind == b"IDAT")
@@ -156,7 +156,7 @@ def raw_metadata(data: bytes, array: np.ndarray, order: int, runs: list[tuple[in
 
 
 def raw_with(array: np.ndarray, metadata: bytes) -> bytes:
-    """The file that ``metadata`` was taken from, with these pixels.  Raises DataError for bad metadata."""
+    """The file that ``metadata`` was taken from, with these pixels. Raises DataError for bad metadata."""
     if len(metadata) < 6:
         raise DataError("the metadata of an image is cut short")
     order, count = struct.unpack_from("<BI", metadata, 1)

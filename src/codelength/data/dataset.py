@@ -39,7 +39,7 @@ class Origin:
     ``image``.
     members: the arrays that the items were joined from, in order (one unless an ``.npz`` held several).
     order: names of all arrays of the file, those that are not items included.
-    layout: axes of the arrays as they came: ``nd``, ``nhw``, ``nhwc`` or ``nchw``.  Items themselves are
+    layout: axes of the arrays as they came: ``nd``, ``nhw``, ``nhwc`` or ``nchw``. Items themselves are
         always channels-last.
     files: relative names of the images, in the order of the items (folders only).
     modes: how each image was stored (folders only; see ``codelength.data.images``).
@@ -212,7 +212,7 @@ def items_sha256(items: np.ndarray) -> str:
     """SHA-256 of items (n, *shape) by value: the same for every byte order, memory order and integer width.
 
     Hashed are the ASCII line ``codelength items 1 <type> <n>,<size>,...\\n`` and then the elements in
-    row-major order, little-endian.  Integers and booleans are written in the narrowest of uint8, uint16,
+    row-major order, little-endian. Integers and booleans are written in the narrowest of uint8, uint16,
     uint32, uint64 that holds every value (of int8, int16, int32, int64 when one is negative), floats as they
     are.
     """

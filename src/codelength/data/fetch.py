@@ -1,6 +1,6 @@
 """Finding the files of named data sets: in ``CODELENGTH_DATA``, in the user's cache, or by download.
 
-No file is used before its hash was checked.  A download whose hash nobody has vouched for is refused unless
+No file is used before its hash was checked. A download whose hash nobody has vouched for is refused unless
 the user says otherwise.
 
 Environment:
@@ -94,7 +94,7 @@ _checked: dict[tuple[str, int, int, str], bool] = {}
 
 
 def check(path: Path, file: File) -> None:
-    """Compare the hash of a file, once per process while size and time stay the same.  Raises DataError."""
+    """Compare the hash of a file, once per process while size and time stay the same. Raises DataError."""
     if file.hash is None:
         raise DataError(f"{file.path} has no known hash to check {path} against")
     state = path.stat()
@@ -133,7 +133,7 @@ def _download(file: File, trust_download: bool) -> Path:
     if not addresses:
         raise DataError(
             f"{file.path} is not on this machine and has no public address; "
-            f"put it below a folder and name that folder in CODELENGTH_DATA"
+            "put it below a folder and name that folder in CODELENGTH_DATA"
         )
     if file.hash is None and not trust_download:
         raise UntrustedDownload(_untrusted(file))
@@ -142,7 +142,7 @@ def _download(file: File, trust_download: bool) -> Path:
     except ImportError:
         raise DataError(
             f"{file.path} has to be downloaded, which needs pooch; install codelength[train], "
-            f"or put the file below a folder and name that folder in CODELENGTH_DATA"
+            "or put the file below a folder and name that folder in CODELENGTH_DATA"
         ) from None
     import requests
 
@@ -176,7 +176,7 @@ def _download(file: File, trust_download: bool) -> Path:
                 bar.close()
     raise DataError(
         f"{file.path} could not be downloaded: {'; '.join(reasons)}; "
-        f"try again, or put the file below a folder and name that folder in CODELENGTH_DATA"
+        "try again, or put the file below a folder and name that folder in CODELENGTH_DATA"
     )
 
 

@@ -3,7 +3,7 @@
 
 The packed files were hashed when this table was made; their contents were compared with the public originals:
 MNIST, Fashion-MNIST, Frey faces and the silhouettes equal the originals byte for byte (published md5), CIFAR-10
-and static binarized MNIST give them back when rewritten in their first form (published md5).  The text files
+and static binarized MNIST give them back when rewritten in their first form (published md5). The text files
 (``.amat``, ``.data``) were hashed by writing the packed contents as text again.
 """
 

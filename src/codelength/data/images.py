@@ -2,7 +2,7 @@
 
 ``scan`` lists the files of a folder, ``read_pixels`` returns the pixels of one, or the reason why its bytes
 should be kept instead, and ``look`` decides which of the two, having proved that the pixels give the image
-back (``codelength.data.proof``).  What is promised of a file that is kept as pixels:
+back (``codelength.data.proof``). What is promised of a file that is kept as pixels:
 
 - PNG: the same pixels in the same mode, and every ancillary chunk (colour profile, EXIF with its orientation,
   text, gamma, resolution); not the same compressed bytes.
@@ -14,10 +14,10 @@ back (``codelength.data.proof``).  What is promised of a file that is kept as pi
 - JPEG is not read as pixels unless asked for, since pixels do not give the file back.
 
 Modes are Pillow's where it has them: ``1``, ``L``, ``LA``, ``RGB``, ``RGBA``, ``I;16``, and ``LA;16``,
-``RGB;16``, ``RGBA;16``.  Whatever the header of a file states beyond that (palettes, transparent colours,
+``RGB;16``, ``RGBA;16``. Whatever the header of a file states beyond that (palettes, transparent colours,
 animations, several pages, other depths, signed and floating-point samples, further samples, planes, inverted
 values), files in which anything follows the end or is left over, files of another format than their name says
-and files that cannot be decoded are left to the caller with a reason.  Orientation is never applied to pixels.
+and files that cannot be decoded are left to the caller with a reason. Orientation is never applied to pixels.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def scan(folder: Path) -> list[Entry]:
     """All files below a folder, hidden ones included, sorted by the bytes of their relative names.
 
     A link to a file inside the folder is listed like the file; empty folders are not listed, and the log says so.
-    Every other link, and whatever is neither file nor folder, is an error, because it would be lost.  What this
+    Every other link, and whatever is neither file nor folder, is an error, because it would be lost. What this
     program was writing when it was killed is no data: it is passed over, and the log says how many such files
     there are.
 
@@ -118,7 +118,7 @@ def scan(folder: Path) -> list[Entry]:
                     if not (target.is_file() and target.is_relative_to(root)):
                         raise DataError(
                             f"{show_path(path)} is a link that leaves the folder or leads to no file, and links "
-                            f"are not kept; replace it by what it points to, or remove it"
+                            "are not kept; replace it by what it points to, or remove it"
                         )
                 status = item.stat()
                 if not stat.S_ISREG(status.st_mode):
@@ -354,7 +354,7 @@ class ImageFile:
         return self.stamp.size
 
     def read_pixels(self) -> np.ndarray:
-        """The pixels, read anew.  Raises DataError if the file has changed."""
+        """The pixels, read anew. Raises DataError if the file has changed."""
         return self._pixels()[1].array
 
     def read_again(self) -> np.ndarray | None:
@@ -429,7 +429,7 @@ _STATED: tuple[tuple[bytes, Callable[[bytes], tuple[int, ...]]], ...] = (
 def stated_shape(data: bytes) -> tuple[int, ...]:
     """Height, width and, if several, channels that the header of an image states; () if it is unknown.
 
-    For a TIFF of several images of one shape, their number comes first.  Nothing is decoded.
+    For a TIFF of several images of one shape, their number comes first. Nothing is decoded.
     """
     for start, reader in _STATED:
         if data.startswith(start):

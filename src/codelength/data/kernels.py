@@ -47,7 +47,7 @@ def unfilter(rows: np.ndarray, step: int) -> int:
 
 @kernel
 def unpack_runs(data: np.ndarray, out: np.ndarray, row: int) -> bool:
-    """PackBits.  data, out: uint8.  row: bytes of a row, over whose end no run may go.
+    """PackBits. data, out: uint8. row: bytes of a row, over whose end no run may go.
 
     Returns whether ``data`` was exactly ``out``, with no byte left over.
     """
@@ -81,7 +81,7 @@ def unpack_runs(data: np.ndarray, out: np.ndarray, row: int) -> bool:
 def unpack_lzw(data: np.ndarray, out: np.ndarray, place: np.ndarray, length: np.ndarray) -> bool:
     """The LZW of TIFF 6: codes of 9 to 12 bits, highest bit first, 256 to clear and 257 to end.
 
-    data, out: uint8.  place, length: (4096,) int64, scratch: where in ``out`` the text of a code stands.
+    data, out: uint8. place, length: (4096,) int64, scratch: where in ``out`` the text of a code stands.
 
     Returns whether ``data`` begins with a clearing, ends with its end code, and was exactly ``out``.
     """

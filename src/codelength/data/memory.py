@@ -112,6 +112,6 @@ def _mode_of(number: int, dtype: np.dtype, shape: tuple[int, ...]) -> str:
         if dtype == np.dtype(held) and len(shape) in (2, 3) and shape[2:] == ((channels,) if channels else ()):
             return mode
     raise DataError(
-        f"expected items of one shape and type, or images of bool, uint8 or uint16 (h, w) or (h, w, channels), got "
+        "expected items of one shape and type, or images of bool, uint8 or uint16 (h, w) or (h, w, channels), got "
         f"{dtype} {shape} for item {number}; scale the items, or convert them with astype"
     )

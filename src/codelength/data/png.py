@@ -19,7 +19,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 def stated_shape(data: bytes) -> tuple[int, ...]:
-    """Height, width and, if several, samples that the header states.  Raises Unsuitable."""
+    """Height, width and, if several, samples that the header states. Raises Unsuitable."""
     if not data.startswith(containers.SIGNATURE) or data[12:16] != b"IHDR" or len(data) < 29:
         raise Unsuitable("it does not begin like a PNG")
     width, height, _, colour = struct.unpack_from(">IIBB", data, 16)

@@ -31,8 +31,8 @@ _BEYOND_PILLOW = ("LA;16", "RGB;16", "RGBA;16")
 def prove(data: bytes, form: str, pixels: Pixels, written: bytes) -> None:
     """Raise Unsuitable unless another library reads the same pixels from a file and from what is written for it.
 
-    data: the file.  form: its format, as in ``codelength.data.images.FORMATS``, or ``JPEG``.
-    pixels: what was read.  written: the file that they would come back as.
+    data: the file. form: its format, as in ``codelength.data.images.FORMATS``, or ``JPEG``.
+    pixels: what was read. written: the file that they would come back as.
     """
     if pixels.metadata[:1] == b"R":
         if written != data:

@@ -1,7 +1,7 @@
 """The named data sets: files pinned by hash, licences, splits, and the space of each.
 
-Splits that a source defines are kept.  Where it defines only training and test items, the last training items
-serve as ``valid`` (so ``train`` is the rest, and ``trainvalid`` both).  Where it defines none, the split is
+Splits that a source defines are kept. Where it defines only training and test items, the last training items
+serve as ``valid`` (so ``train`` is the rest, and ``trainvalid`` both). Where it defines none, the split is
 ours: a seeded permutation (``codelength.data.seeded``), and the description says so.
 """
 
@@ -117,7 +117,7 @@ def _frozen_draw(items: np.ndarray, split: str) -> np.ndarray:
 
 _MNIST = _held_out(60000, 10000, 10000)
 _DYNAMIC = (
-    f"dynamic binarization (training pixels are 1 with probability value/255, drawn anew on every visit; "
+    "dynamic binarization (training pixels are 1 with probability value/255, drawn anew on every visit; "
     f"valid and test drawn once with SHAKE-256, seed {BINARIZATION_SEED})"
 )
 _OURS = "the split is ours (seeded), since the source has none"

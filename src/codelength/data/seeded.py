@@ -1,7 +1,7 @@
 """Seeded choices that are the same on every machine and under every version of every library.
 
 Library generators may change what they draw from one release to the next; a published split or a frozen
-binarization may not.  Everything random in this package therefore comes from SHAKE-256 (FIPS 202) of a short
+binarization may not. Everything random in this package therefore comes from SHAKE-256 (FIPS 202) of a short
 text that names the purpose and the seed, read as little-endian words.
 """
 

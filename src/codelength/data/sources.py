@@ -1,7 +1,7 @@
 """Where the named data sets come from: files, hashes, licences, and one reader for each form of file.
 
-A source may come in several forms (packed, or as its authors publish it).  Each form names the files of each
-part and reads a part into items (n, ...) uint8 and labels (n,) uint8 or None.  Readers execute nothing:
+A source may come in several forms (packed, or as its authors publish it). Each form names the files of each
+part and reads a part into items (n, ...) uint8 and labels (n,) uint8 or None. Readers execute nothing:
 CIFAR-10 is taken from its binary version, never from pickles.
 """
 
@@ -143,7 +143,7 @@ def _read_amat(paths: list[Path], part: str) -> Part:
 
 
 def bits_of_text(path: Path, columns: int) -> np.ndarray:
-    """Zeros and ones (n, columns) from text, one row a line, one character apart.  Raises DataError."""
+    """Zeros and ones (n, columns) from text, one row a line, one character apart. Raises DataError."""
     text = np.frombuffer(path.read_bytes(), np.uint8)
     if text.size % (2 * columns):
         raise DataError(f"expected lines of {columns} zeros and ones in {path}, got {text.size} bytes in all")

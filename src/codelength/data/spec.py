@@ -30,7 +30,7 @@ class Spec:
 
 
 def parse_spec(text: str) -> Spec:
-    """Read the grammar of data on the command line.  Raises UsageError."""
+    """Read the grammar of data on the command line. Raises UsageError."""
     if exists(text):
         return Spec(text, None, None, None)
     rest, start, stop = text, None, None

@@ -1,13 +1,13 @@
 """TIFF: the structure of a file, its pixels, and a file of pixels, in our own code.
 
-``parse`` reads headers and tags and decodes nothing.  ``read`` gives the pixels of a file of which everything
-is understood, ``encode`` writes such a file.  What one of them gets wrong is for another library to find
+``parse`` reads headers and tags and decodes nothing. ``read`` gives the pixels of a file of which everything
+is understood, ``encode`` writes such a file. What one of them gets wrong is for another library to find
 (``codelength.data.proof``).
 
-*Metadata* ``T``: what a compressed TIFF holds besides its pixels.  Behind the letter one byte (1: big-endian,
+*Metadata* ``T``: what a compressed TIFF holds besides its pixels. Behind the letter one byte (1: big-endian,
 2: BigTIFF, or their sum), then tags in ascending order: number, type (2 bytes each), count (4 bytes, all
-little-endian), and the values as in the file.  Only tags whose values mean the same anywhere in any file are
-taken (``CARRIED``).  The metadata of the plainest file is empty.
+little-endian), and the values as in the file. Only tags whose values mean the same anywhere in any file are
+taken (``CARRIED``). The metadata of the plainest file is empty.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CARRIED |= {296, 297, 305, 306, 315, 316, 318, 319, EXTRA, FORMAT, 340, 341, 700
 CARRIED |= {34377, 34675, 34735, 34736, 34737, 42112, 42113, 50838, 50839}
 
 # Types that readers expect of carried tags (TIFF 6.0, section 8): whole numbers, rationals, texts; and tags that have
-# one value of each sample.  A file in which they are otherwise is one that some readers refuse.
+# one value of each sample. A file in which they are otherwise is one that some readers refuse.
 _EXPECTED = {number: {1, 3, 4} for number in (254, 255, PHOTOMETRIC, 263, 274, 290, 291, 296, 297)}
 _EXPECTED |= {number: {1, 3, 4} for number in (EXTRA, FORMAT)}
 _EXPECTED |= {number: {_SHORT} for number in (280, 281)}
@@ -84,7 +84,7 @@ class Tag:
 class Structure:
     """The directories of a TIFF.
 
-    order: ``<`` or ``>``.  big: BigTIFF.  directories: the tags of each, in the order of the file.
+    order: ``<`` or ``>``. big: BigTIFF. directories: the tags of each, in the order of the file.
     spans: where header, directories and values lie, as (offset, end), in no order.
     """
 
@@ -94,7 +94,7 @@ class Structure:
     spans: tuple[tuple[int, int], ...]
 
     def values(self, tags: dict[int, Tag], number: int, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
-        """The values of a tag of integers.  Raises Unsuitable where there is none, or one of another type."""
+        """The values of a tag of integers. Raises Unsuitable where there is none, or one of another type."""
         tag = tags.get(number)
         if tag is None:
             if default is None:
@@ -113,7 +113,7 @@ class Structure:
 
 
 def parse(data: bytes) -> Structure:
-    """The structure of a TIFF.  Raises Unsuitable if it is none, or damaged."""
+    """The structure of a TIFF. Raises Unsuitable if it is none, or damaged."""
     order: Order = ">" if data[:2] == b"MM" else "<"
     known = data[:2] in (b"II", b"MM") and len(data) >= 8
     version = struct.unpack_from(order + "H", data, 2)[0] if known else 0
@@ -422,7 +422,7 @@ def _carried(metadata: bytes) -> Iterator[tuple[int, Tag]]:
 
 
 def encode(pixels: Pixels) -> bytes:
-    """A TIFF of one image, compressed by deflate.  Raises DataError for bad metadata."""
+    """A TIFF of one image, compressed by deflate. Raises DataError for bad metadata."""
     metadata = pixels.metadata or _plain(pixels.mode)
     if metadata[:1] != b"T" or len(metadata) < 2 or metadata[1] > 3:
         raise DataError("the metadata of an image is of an unknown kind, or not for its format")

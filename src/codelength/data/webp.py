@@ -10,7 +10,7 @@ _ALPHA = 0x10  # in the last byte of the header of a lossless image
 
 
 def stated_shape(data: bytes) -> tuple[int, ...]:
-    """Height, width and samples that the header states.  Raises Unsuitable."""
+    """Height, width and samples that the header states. Raises Unsuitable."""
     if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or len(data) < 25:
         raise Unsuitable("it does not begin like a WebP")
     if data[12:16] == b"VP8X" and len(data) >= 30:
@@ -27,7 +27,7 @@ def stated_shape(data: bytes) -> tuple[int, ...]:
 
 
 def check(data: bytes) -> tuple[str, int, int]:
-    """Mode, height and width of a file that is one lossless image and nothing else.  Raises Unsuitable."""
+    """Mode, height and width of a file that is one lossless image and nothing else. Raises Unsuitable."""
     height, width, samples = stated_shape(data)
     if data[12:16] != b"VP8L":
         raise Unsuitable("only lossless WebP without further parts is read as pixels")

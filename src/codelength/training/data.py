@@ -183,9 +183,9 @@ def _of_crops(data: DataSet, side: int) -> Space:
         item = data.item(number)
         height, width = item.shape[:2]
         if min(height, width) < side:
+            name = item.name or f"item {number}"
             raise DataError(
-                f"expected images of at least {side}x{side} pixels to cut squares out of, but "
-                f"{item.name or f'item {number}'} of {data.name} "
+                f"expected images of at least {side}x{side} pixels to cut squares out of, but {name} of {data.name} "
                 f"has {height}x{width}; lower training.crop, or leave that image out"
             )
     return Space((side, side, *data.space.shape[2:]), data.space.symbols)
