@@ -12,7 +12,8 @@ from torch import Tensor
 from codelength.distributions import Normal
 from codelength.errors import RecipeError
 from codelength.laws.space import Space
-from codelength.models.vae import VAE, VAEConfig, build_vae, pixel_weights
+from codelength.models.objectives import pixel_weights
+from codelength.models.vae import VAE, VAEConfig, build_vae
 from codelength.networks.residual import Pixels
 
 
