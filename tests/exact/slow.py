@@ -152,6 +152,22 @@ def apply(o: Any, values: list[Value], seen: list[list[int]], tensors: Any) -> t
         c, h, w_ = x[0]
         y = make((c // f**2, h * f, w_ * f), lambda c, r, s: at(x, (c * f + r % f) * f + s % f, r // f, s // f))
         new = [0] * (c // f**2)
+    elif kind == "space_to_depth":
+        f = o["factor"]
+        c, h, w_ = x[0]
+        y = make(
+            (c * f * f, h // f, w_ // f),
+            lambda c, r, s: at(x, c // f**2, r * f + c % f**2 // f, s * f + c % f),
+        )
+        new = [0] * (c * f * f)
+    elif kind == "sum_pool":
+        f = o["factor"]
+        c, h, w_ = x[0]
+        y = make(
+            (c, h // f, w_ // f),
+            lambda c, r, s: sum(at(x, c, r * f + a, s * f + b) for a in range(f) for b in range(f)),
+        )
+        new = [0] * c
     else:
         assert kind == "constant"
         y = tensor(o["values"])

@@ -14,9 +14,9 @@ from slow import evaluate, value_of
 from codelength.errors import ProgramError
 from codelength.exact import arithmetic
 from codelength.exact.arithmetic import NUMPY, REFERENCE, ArithmeticFault, NumpyArithmetic, pad_for
+from codelength.exact.layer import Kernel, Layer, Rounding, exact_rows
 from codelength.exact.network import Network
 from codelength.exact.operations import OPERATIONS, Type, accumulate_bounds
-from codelength.exact.raster import exact_rows
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True)
 EDGE = 1 << 24
@@ -127,12 +127,15 @@ def test_operations_on_images_and_indices(seed):
     shape = (factor * factor * int(rng.integers(1, 3)), *rng.integers(1, 4, 2).tolist())
     image, vector, index = rng.integers(3, 90, (2, *shape)), rng.integers(-9, 9, (2, 3)), rng.integers(0, 5, (2,))
     tensors = {"t": rng.integers(-99, 99, (5, 2)), "v": rng.integers(-99, 99, 4)}
-    types = {"i": Type(shape, 3, 89), "v": Type((3,), -9, 8), "k": Type((), 0, 4)}
-    inputs = {"i": image, "v": vector, "k": index}
+    even = (2, *(size * factor for size in shape[1:]))
+    types = {"i": Type(shape, 3, 89), "v": Type((3,), -9, 8), "k": Type((), 0, 4), "e": Type(even, -3, 89)}
+    inputs = {"i": image, "v": vector, "k": index, "e": rng.integers(-3, 90, (2, *even))}
     for operation in (
         {"op": "upsample", "x": 0, "factor": factor},
         {"op": "upsample", "x": 0, "factor": factor, "zeros": True},
         {"op": "depth_to_space", "x": 0, "factor": factor},
+        {"op": "space_to_depth", "x": 3, "factor": factor},
+        {"op": "sum_pool", "x": 3, "factor": factor},
         {"op": "permute", "x": 0, "axes": rng.permutation(3).tolist()},
         {"op": "spread", "x": 1, "like": 0},
         {"op": "embed", "x": 2, "table": "t"},
@@ -336,8 +339,8 @@ def test_convolutions_in_pieces_are_those_of_the_reference(wide, count, monkeypa
     x = rng.integers(0, 9, (count, 3, 5, 4))
     for stride, offset, bytes_ in [(1, (-1, -1), 1), (1, (0, 0), 1 << 19), (2, (-1, 0), 1 << 10), (2, (-4, 3), 1)]:
         monkeypatch.setattr(arithmetic, "UNFOLDED", bytes_)
-        right = REFERENCE.convolution(x, weight, bias, offset, stride, ())
-        found = NUMPY.convolution(x.astype(np.float32), weight, bias, offset, stride, (1,) if wide else ())
+        right = REFERENCE.convolution(x, Layer(weight, bias, (), offset, stride))
+        found = NUMPY.convolution(x.astype(np.float32), Layer(weight, bias, (1,) if wide else (), offset, stride))
         assert np.array_equal(found, right) and found.dtype == (np.float64 if wide else np.float32)
 
 
@@ -355,13 +358,13 @@ def test_sums_beyond_float32_are_added_from_as_few_pieces_as_hold_them(largest, 
     needed = arithmetic._pieces_needed
     monkeypatch.setattr(arithmetic, "_pieces_needed", lambda *args: found.append(needed(*args)) or found[-1])
     for offset in ((-1, -1), (1, 1)):
-        right = REFERENCE.convolution(x, weight, bias, offset, stride, (3,))
-        wide = NUMPY.convolution(x.astype(np.float32), weight, bias, offset, stride, (3,))
+        layer = Layer(weight, bias, (3,), offset, stride)
+        right = REFERENCE.convolution(x, layer)
+        wide = NUMPY.convolution(x.astype(np.float32), layer)
         assert np.array_equal(wide, right) and wide.dtype == np.float64
-        rounded = NUMPY.convolution(
-            x.astype(np.float32), weight, bias, offset, stride, (3,), (shift, low, high)
-        )  # fmt: skip
-        assert np.array_equal(rounded, REFERENCE.requantise(right, shift, low, high)) and rounded.dtype == np.float32
+        rounding = Rounding(shift, low, high)
+        rounded = NUMPY.convolution(x.astype(np.float32), layer, rounding)
+        assert np.array_equal(rounded, REFERENCE.requantise(right, rounding)) and rounded.dtype == np.float32
     assert set(found) == {count}
 
 
@@ -371,9 +374,7 @@ def test_the_bound_that_decides_on_pieces_holds_for_every_sum():
     for _ in range(40):
         scale = 2.0 ** rng.integers(4, 16)
         x = np.floor(rng.random((2, 4, 4, 3)) ** rng.integers(1, 9) * scale)
-        kernel = arithmetic.Kernel(
-            np.floor(rng.normal(size=(4, 3, 3, 3)) * 2.0 ** rng.integers(4, 12)).astype(np.int32)
-        )
+        kernel = Kernel(np.floor(rng.normal(size=(4, 3, 3, 3)) * 2.0 ** rng.integers(4, 12)).astype(np.int32))
         squares = np.square(x).sum(3).astype(np.float32)
         places = taps - 1
         seen = np.empty((32, 27), np.float32)
@@ -391,8 +392,8 @@ def test_sums_of_very_many_squares_do_not_stand_still():
     x = np.ones((1, channels, 1, 1), np.float32)
     x[0, 0] = 4096
     parts = tuple(range(96, channels, 4096))
-    right = REFERENCE.convolution(x.astype(np.int64), weight, bias, (0, 0), 1, parts)
-    assert np.array_equal(NUMPY.convolution(x, weight, bias, (0, 0), 1, parts), right)
+    layer = Layer(weight, bias, parts)
+    assert np.array_equal(NUMPY.convolution(x, layer), REFERENCE.convolution(x.astype(np.int64), layer))
     pixels = np.moveaxis(x, 1, 3)
     exact = np.square(pixels.astype(np.float64)).sum(3)
     assert np.abs(arithmetic._squares(pixels) / exact - 1).max() < 2**-9
@@ -414,7 +415,7 @@ def test_a_rounded_sum_that_is_no_integer_is_caught(monkeypatch):
 
     monkeypatch.setattr(np, "matmul", wrong)
     with pytest.raises(ArithmeticFault, match="not an integer"):
-        NUMPY.convolution(x, weight, bias, (0, -1), 1, (), (np.zeros(4, np.int32), 0, 9))
+        NUMPY.convolution(x, Layer(weight, bias, (), (0, -1)), Rounding(np.zeros(4, np.int32), 0, 9))
 
 
 @pytest.mark.parametrize("width", [28, 32, 64])
@@ -424,14 +425,11 @@ def test_checked_pixels_are_not_all_of_a_dark_border(width):
     x = np.zeros((2, 3, width, width), np.float32)
     x[:, :, 4:-4, 4:-4] = rng.integers(0, 999, (2, 3, width - 8, width - 8))
 
-    class Coarse(NumpyArithmetic):
-        def _kernel(self, weight):
-            kernel = super()._kernel(weight)
-            kernel.matrix += np.float32(1)  # sums are of the right weights
-            return kernel
-
+    layer = Layer(weight, bias, (), (-1, -1))
+    kernel = layer.made("kernel", lambda: Kernel(weight))
+    kernel.matrix += np.float32(1)  # sums are of the right weights
     with pytest.raises(ArithmeticFault):
-        Coarse().convolution(x, weight, bias, (-1, -1), 1, ())
+        NUMPY.convolution(x, layer)
 
 
 def test_a_layer_without_outputs_is_refused():

@@ -216,6 +216,61 @@ def test_what_has_no_exact_rule_is_named(name):
         emitted(REFUSED[name], torch.ones(4, *shape, dtype=torch.int64), 0, 1)
 
 
+class Rows(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Embedding(9, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows(x.long())
+
+
+class Truncated(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x).long()
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "words"),
+    [
+        (nn.AvgPool2d(3), (2, 8, 8), "sizes that 3 divides"),
+        (nn.AvgPool2d(2, 1), (2, 8, 8), "side by side"),
+        (nn.GLU(2), (4, 8, 8), "even number of channels"),
+        (Rows(), (4,), "single index"),
+        (Truncated(), (4,), "whole numbers"),
+    ],
+)
+def test_what_a_rule_cannot_do_is_told_before_any_program_is_made(network, shape, words):
+    with pytest.raises(FreezeError, match=words):
+        emitted(nn.Sequential(network, nn.Identity()), torch.ones(4, *shape, dtype=torch.int64), 0, 1)
+
+
+class Halves(Rows):
+    """Parts of a row of a table, whose scale only those who use them choose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b, c = torch.chunk(super().forward(x), 3, 1)
+        return self.last(a + torch.tanh(b)) + self.last(c)
+
+
+def test_parts_of_an_embedding():
+    torch.manual_seed(0)
+    floats, integers, _ = emitted(Halves(), torch.arange(9), 0, 8)
+    assert decibels(floats, integers) > 33
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_pooling_by_any_factor(factor):
+    torch.manual_seed(factor)
+    network = nn.Sequential(nn.Conv2d(2, 5, 3, 1, 1), nn.AvgPool2d(factor), nn.ReLU(), nn.Conv2d(5, 3, 1))
+    floats, integers, _ = emitted(network, torch.randint(-20, 20, (64, 2, 12, 12)), -20, 20)
+    assert decibels(floats, integers) > 33
+
+
 def test_a_forward_that_cannot_be_traced_is_refused():
     class Branch(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

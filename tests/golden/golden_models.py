@@ -385,6 +385,41 @@ def grids() -> FrozenModel:
     return program.model((4, 6, 2), A, marginal("z", prior, likelihood, posterior))
 
 
+def pooled() -> FrozenModel:
+    """Images (4, 6, 2) of five symbols in raster order, given latents (2, 3, 2) whose posterior looks at squares of
+    pixels: laid out as channels, and added up."""
+    program, A, bins = Program("pooled"), 5, 64
+    prior = independent(leaf("gaussian", bins), [2, 3, 2], fixed(program, *[504 + 3 * k for k in range(24)]))
+    net = Net("z", "x")
+    context = net("upsample", x=net("permute", x=0, axes=[2, 0, 1]), factor=2)
+    earlier = net(
+        "convolution",
+        x=1,
+        weight=program.random(2 * A, 2, 2, 3, low=-90, high=90),
+        bias=program.random(2 * A),
+        offset=[-1, -1],
+        degrees=program.tensor(np.arange(2 * A) // A),
+    )
+    spread = net(
+        "convolution", x=context, weight=program.random(2 * A, 2, 1, 1), bias=program.random(2 * A), offset=[0, 0]
+    )
+    net("add", a=earlier, b=spread)
+    likelihood = sequential(leaf("categorical", A), [4, 6, 2], net, kind="raster")
+    net = Net("x")
+    image = net("permute", x=0, axes=[2, 0, 1])
+    squares = net("space_to_depth", x=image, factor=2)
+    sums = net("sum_pool", x=image, factor=2)
+    net(
+        "convolution",
+        x=net("concat", xs=[squares, sums]),
+        weight=program.random(4, 10, 1, 1, low=-9, high=9),
+        bias=program.tensor([504, 30, 520, 40]),
+        offset=[0, 0],
+    )
+    posterior = independent(leaf("gaussian", bins), [2, 3, 2], net)
+    return program.model((4, 6, 2), A, marginal("z", prior, likelihood, posterior))
+
+
 def beta_binomial() -> FrozenModel:
     """Eight binary latents and pixels (2, 4) of 256 levels given them, from near certain to wide and to either end."""
     program, D, Z = Program("beta_binomial"), 8, 8
@@ -593,6 +628,7 @@ MODELS: dict[str, Callable[[], FrozenModel]] = {
         wide_flow,
         labelled,
         grids,
+        pooled,
         beta_binomial,
         chained,
         inverse_flow,

@@ -182,6 +182,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "floats": ("flow", whole_floats, {"block": 32}),
     "labels": ("labelled", idx, {"block": 8}),
     "grids": ("grids", plain("grids", 40), {"block": 20}),
+    "pooled": ("pooled", plain("pooled", 40), {"block": 20}),
     "beta_binomial": ("beta_binomial", plain("beta_binomial", 15), {"block": 8}),
     "chained": ("chained", plain("chained", 60), {"block": 30}),
     "inverse_flow": ("inverse_flow", plain("inverse_flow", 40), {"block": 20}),

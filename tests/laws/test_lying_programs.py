@@ -372,6 +372,26 @@ LIES: dict[str, list[tuple[str, Any, str]]] = {
             both(append({"op": "reshape", "x": 1, "shape": [2, 1, 1]}, *NET), append({"op": "depth_to_space", "x": 2, "factor": 2}, *NET)),
             "cannot be",
         ),
+        (
+            "space to depth of an odd size",
+            both(append({"op": "reshape", "x": 1, "shape": [2, 1, 1]}, *NET), append({"op": "space_to_depth", "x": 2, "factor": 2}, *NET)),
+            "of an image",
+        ),
+        (
+            "pooling of an odd size",
+            both(append({"op": "reshape", "x": 1, "shape": [1, 2, 1]}, *NET), append({"op": "sum_pool", "x": 2, "factor": 2}, *NET)),
+            "of an image",
+        ),
+        (
+            "pooling that leaves the range",
+            both(
+                tensor("b", [2**22, 1]),
+                append({"op": "reshape", "x": 1, "shape": [2, 1, 1]}, *NET),
+                append({"op": "upsample", "x": 2, "factor": 4}, *NET),
+                append({"op": "sum_pool", "x": 3, "factor": 4}, *NET),
+            ),
+            "leaves 2\\^24",
+        ),
         ("product of different shapes", append({"op": "product", "a": 1, "b": 0}, "posterior", "network"), "shapes"),
         (
             "product that leaves the range",

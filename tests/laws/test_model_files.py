@@ -29,6 +29,7 @@ from codelength.coding.stack import Stack, push_intervals
 from codelength.errors import CodelengthError, NotRepresentable, ProgramError, StackExhausted, UnknownFeature
 from codelength.exact import arithmetic, canonical
 from codelength.exact.arithmetic import NumpyArithmetic
+from codelength.exact.layer import Layer
 from codelength.exact.storage import write_varint
 from codelength.laws.frozen import MAGIC, FrozenModel
 from codelength.laws.program import build
@@ -518,6 +519,6 @@ def test_images_of_many_sizes_share_one_set_of_masked_weights():
     frozen = FrozenModel.from_bytes(forged.pack(*forged.image()))
     conditional = frozen.law.conditional
     first, second = conditional.types_for((3, 4, 3)), conditional.types_for((7, 1, 3))
-    weights = [(a.weight, b.weight) for a, b in zip(first, second) if a.weight is not None]
+    weights = [(a.prepared.weight, b.prepared.weight) for a, b in zip(first, second) if isinstance(a.prepared, Layer)]
     assert len(weights) == 2 and all(a is b for a, b in weights)
     assert not np.array_equal(weights[0][0], frozen.tensors["w1"])  # the mask closes some

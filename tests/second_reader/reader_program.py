@@ -55,9 +55,8 @@ OPERATIONS = [
     "depth_to_space",
     "constant",
 ]
-FEATURES = (
-    LEAVES | {name: 16 + place for place, name in enumerate(OPERATIONS)} | {"permute": 40, "degrees": 48, "raster": 49}
-)
+FEATURES = LEAVES | {name: 16 + place for place, name in enumerate(OPERATIONS)}
+FEATURES |= {"permute": 40, "space_to_depth": 41, "sum_pool": 42, "degrees": 48, "raster": 49}
 LAW_FEATURES = {
     name: 32 + place
     for place, name in enumerate(
@@ -320,12 +319,18 @@ class Network:
             return of[0][op["start"] : op["stop"]]
         if name in ("embed", "constant"):
             return np.zeros(self.tensors[op["table" if name == "embed" else "values"]].shape[-1], np.int64)
-        if name in ("reshape", "permute", "depth_to_space"):  # context only, so that no channel has another degree
+        if name in (
+            "reshape",
+            "permute",
+            "depth_to_space",
+            "space_to_depth",
+        ):  # context only, so that no channel has another degree
             of_shape = self.values[op["x"]].shape
             sizes = {
                 "reshape": lambda: op["shape"][0],
                 "permute": lambda: of_shape[1 + op["axes"][0]],
                 "depth_to_space": lambda: of_shape[1] // op["factor"] ** 2,
+                "space_to_depth": lambda: of_shape[1] * op["factor"] ** 2,
             }
             return np.zeros(sizes[name](), np.int64)
         return of[0]  # spread: that of its vector; the rest have one operand, or stand outside of schedules
@@ -401,6 +406,12 @@ class Network:
                 kept[:, :, ::f, ::f] = x
                 return kept
             return y
+        if name in ("space_to_depth", "sum_pool"):
+            check(h % f == w % f == 0, "squares that do not fill an image")
+            tiles = [[x[:, :, a::f, b::f] for b in range(f)] for a in range(f)]
+            if name == "sum_pool":
+                return sum(sum(row) for row in tiles)  # type: ignore[return-value]
+            return np.stack([np.stack(row, 2) for row in tiles], 2).reshape(n, c * f * f, h // f, w // f)
         check(name == "depth_to_space", f"the operation {name} is unknown")
         return x.reshape(n, c // f**2, f, f, h, w).transpose(0, 1, 4, 2, 5, 3).reshape(n, c // f**2, h * f, w * f)
 

@@ -15,29 +15,17 @@ import contextlib
 import weakref
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from codelength.coding.compiled import kernel
-from codelength.exact.operations import FLOAT32_EXACT
+from codelength.exact.layer import CHECK_EVERY, QUIET, Kernel, Layer, Rounding
+from codelength.exact.operation import FLOAT32_EXACT
 
 
 class ArithmeticFault(Exception):
     """A run-time check failed: this machine's fast arithmetic is not exact. The caller falls back to the reference."""
-
-
-@kernel
-def _requantise(x, scale, half, low, high, out):
-    """out = clamp(floor(x * scale + half)), all (n, channels); whether every x was an integer."""
-    whole = True
-    for i in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            v = x[i, c]
-            whole &= v == np.floor(v)
-            out[i, c] = min(max(np.floor(v * scale[c] + half[c]), low), high)
-    return whole
 
 
 @kernel
@@ -157,35 +145,12 @@ def _squares(pixels: np.ndarray) -> np.ndarray:
     return np.einsum("nrcx,nrcx->nrc", pixels, pixels, dtype=kind)
 
 
-class Rounding:
-    """Division of channels by 2^shift, rounded and clamped, for floats of one kind."""
-
-    def __init__(self, shift: np.ndarray, low: int, high: int, kind: Any) -> None:
-        self.numbers = (
-            np.ldexp(np.ones(len(shift)), -shift.astype(np.int64)).astype(kind),
-            np.where(shift > 0, 0.5, 0.0).astype(kind),
-            kind(low),
-            kind(high),
-        )
-
-    def __call__(self, x: np.ndarray) -> tuple[np.ndarray, bool]:
-        """x (n, channels) as float32, and whether every x was an integer."""
-        out = np.empty(x.shape, np.float32)
-        return out, _requantise(x, *self.numbers, out)
-
-
 STAIRS = 4
-#: Of the items of a linear layer, and of the pixels of a convolution, one in so many is checked. Images are often a
-#: power of two wide, and pixels of one column would not do.
-CHECK_EVERY = 8
+#: Of the pixels of a convolution, one in so many is checked. Images are often a power of two wide, and pixels of one
+#: column would not do.
 CHECK_PIXELS = 31
 #: Bytes that a convolution lays out at a time for its matrix product; they should stay in a processor's cache.
 UNFOLDED = 1 << 19
-
-
-# Some matrix libraries read past a short vector and raise floating-point flags for what they then throw away, and
-# numpy warns of these. The sums are checked below, so the flags tell nothing.
-QUIET = partial(np.errstate, all="ignore")
 
 
 class NumpyArithmetic:
@@ -195,8 +160,6 @@ class NumpyArithmetic:
 
     def __init__(self) -> None:
         self._prepared: dict[int, tuple[Any, Any]] = {}
-        self._shapes: dict[int, tuple[list[tuple[int, int, int]], np.ndarray]] = {}
-        self._kernels: dict[int, Kernel] = {}
 
     def prepare(self, tensor: np.ndarray) -> np.ndarray:
         """The tensor in the number type of this executor; prepared once while the tensor lives."""
@@ -212,81 +175,48 @@ class NumpyArithmetic:
     def leave(self, x: np.ndarray) -> np.ndarray:
         return x
 
-    def linear(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, parts: Sequence[int]) -> np.ndarray:
-        w = self.prepare(weight)
+    def linear(self, x: np.ndarray, layer: Layer) -> np.ndarray:
+        """x (n, inputs) -> (n, outputs)."""
+        stairs: Stairs = layer.made("stairs", lambda: Stairs(layer))
+        w = stairs.weight
         x = x.astype(np.float32, copy=False)
-        blocks, columns = self._shape(weight, w)
         with QUIET():
-            if not parts:
+            if not layer.parts:
                 y: np.ndarray = np.empty((len(x), len(w)), np.float32)
-                for start, stop, end in blocks:
+                for start, stop, end in stairs.blocks:
                     np.matmul(x[:, :end], w[start:stop, :end].T, out=y[:, start:stop])
-                y += self.prepare(bias)
+                y += stairs.bias
             else:
-                y = np.zeros((len(x), len(weight))) + bias.astype(np.float64)
-                for start, end in zip((0, *parts), (*parts, weight.shape[1])):
+                y = np.zeros((len(x), len(w))) + stairs.bias
+                for start, end in layer.edges:
                     y += x[:, start:end] @ w[:, start:end].T
-            self._check(x, columns, bias, y)
+            # One checksum: the outputs of an item must add up to what the summed weights give, in float64. Every
+            # eighth item is looked at: arithmetic that is not exact goes wrong everywhere.
+            expected = x[::CHECK_EVERY].astype(np.float64) @ stairs.columns + stairs.total
+        if not np.array_equal(y[::CHECK_EVERY].sum(1, dtype=np.float64), expected):
+            raise ArithmeticFault("the outputs of a linear layer do not add up")
         return y
 
-    def _shape(self, weight: np.ndarray, w: np.ndarray) -> tuple[list[tuple[int, int, int]], np.ndarray]:
-        """Of a layer's weights: blocks of rows (start, stop) with how many columns they use, and the column sums.
+    def convolution(self, x: np.ndarray, layer: Layer, rounding: Rounding | None = None) -> np.ndarray:
+        """x (n, inputs, height, width) -> (n, outputs, rows, columns), rounded where the ``rounding`` that follows is
+        given.
 
-        Masked weights in order of degree are a staircase, and skipping what lies above it saves work.
-        """
-        key = id(weight)
-        if key not in self._shapes:
-            edges = [len(w) * i // STAIRS for i in range(STAIRS + 1)]
-            blocks = []
-            for start, stop in zip(edges, edges[1:]):
-                used = np.flatnonzero(w[start:stop].any(0))
-                if stop > start:
-                    blocks.append((start, stop, int(used[-1]) + 1 if len(used) else 0))
-            area = sum((stop - start) * end for start, stop, end in blocks)
-            if area > 0.8 * w.size:
-                blocks = [(0, len(w), w.shape[1])]
-            self._shapes[key] = (blocks, w.sum(0, dtype=np.float64))
-            weakref.finalize(weight, self._shapes.pop, key, None)
-        return self._shapes[key]
-
-    def _check(self, x: np.ndarray, columns: np.ndarray, bias: np.ndarray, y: np.ndarray) -> None:
-        """One checksum: the outputs of an item must add up to what the summed weights give, in float64.
-
-        Every eighth item is looked at: arithmetic that is not exact goes wrong everywhere.
-        """
-        x, y = x[::CHECK_EVERY], y[::CHECK_EVERY]
-        expected = x.astype(np.float64) @ columns + float(bias.sum(dtype=np.int64))
-        if not np.array_equal(y.sum(1, dtype=np.float64), expected):
-            raise ArithmeticFault("the outputs of a linear layer do not add up")
-
-    def convolution(
-        self,
-        x: np.ndarray,
-        weight: np.ndarray,
-        bias: np.ndarray,
-        offset: Sequence[int],
-        stride: int,
-        parts: Sequence[int],
-        rounding: tuple[np.ndarray, int, int] | None = None,
-    ) -> np.ndarray:
-        """Pixels lie channels last in memory, so that each tap of a kernel copies runs of channels, one matrix product
+        Pixels lie channels last in memory, so that each tap of a kernel copies runs of channels, one matrix product
         serves all pixels, and its result lies channels last again.
 
         A program states parts for the largest inputs that could be. The inputs at hand are smaller, and one product in
         float32 for all parts mostly holds their sums; where that is not certain, two or four are added in float64.
-
-        rounding: shift, low and high of the requantise that follows, to be done as well.
         """
-        n, (outputs, channels) = len(x), weight.shape[:2]
+        n, (outputs, channels), stride, parts = len(x), layer.weight.shape[:2], layer.stride, layer.parts
         rows, columns = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
-        kernel = self._kernel(weight)
-        places = kernel.taps + np.asarray(offset)
+        kernel: Kernel = layer.made("kernel", lambda: Kernel(layer.weight))
+        places = layer.taps
         pixels = np.ascontiguousarray(np.moveaxis(x, 1, 3), np.float32)
         plain = stride == 1 and np.array_equal(places, [[0, 0]])
         squares = _squares(pixels) if parts else None
         y = np.empty((n, rows, columns, outputs), np.float64 if parts and rounding is None else np.float32)
-        flat, bias = y.reshape(-1, outputs), bias.astype(np.float64 if parts else np.float32)
-        rounded = None if rounding is None else Rounding(*rounding, bias.dtype.type).numbers
+        flat, bias = y.reshape(-1, outputs), layer.bias.astype(np.float64 if parts else np.float32)
+        rounded = None if rounding is None else rounding.numbers(bias.dtype.type)
         width = len(kernel.matrix)
         step = min(max(1, UNFOLDED // (4 * max(1, width, outputs))), len(flat))
         room = np.empty((0 if plain else step, width), np.float32)
@@ -320,17 +250,9 @@ class NumpyArithmetic:
                 raise ArithmeticFault("a layer gave a value that is not an integer")
         return np.moveaxis(y, 3, 1)
 
-    def _kernel(self, weight: np.ndarray) -> Kernel:
-        key = id(weight)
-        if key not in self._kernels:
-            self._kernels[key] = Kernel(weight)
-            weakref.finalize(weight, self._kernels.pop, key, None)
-        return self._kernels[key]
-
-    def requantise(self, x: np.ndarray, shift: np.ndarray, low: int, high: int) -> np.ndarray:
+    def requantise(self, x: np.ndarray, rounding: Rounding) -> np.ndarray:
         pixels = np.ascontiguousarray(np.moveaxis(x, 1, -1))
-        rounding = Rounding(shift, low, high, np.float64 if x.dtype == np.float64 else np.float32)
-        out, whole = rounding(pixels.reshape(-1, len(shift)))
+        out, whole = rounding(pixels.reshape(-1, pixels.shape[-1]))
         if not whole:
             raise ArithmeticFault("a layer gave a value that is not an integer")
         return np.moveaxis(out.reshape(pixels.shape), -1, 1)
@@ -383,6 +305,13 @@ class NumpyArithmetic:
         y = y.transpose(0, 1, 4, 2, 5, 3).reshape(n, rows * factor, columns * factor, channels // factor**2)
         return np.moveaxis(y, 3, 1)
 
+    def space_to_depth(self, x: np.ndarray, factor: int) -> np.ndarray:
+        return _blocks(x, factor).reshape(len(x), -1, x.shape[2] // factor, x.shape[3] // factor)
+
+    def sum_pool(self, x: np.ndarray, factor: int) -> np.ndarray:
+        sums: np.ndarray = _blocks(x, factor).sum((2, 3))
+        return sums
+
     def constant(self, count: int, values: np.ndarray) -> np.ndarray:
         return np.broadcast_to(self.prepare(values), (count, len(values)))
 
@@ -398,76 +327,58 @@ class ReferenceArithmetic(NumpyArithmetic):
     def enter(self, x: np.ndarray) -> np.ndarray:
         return x.astype(np.int64)
 
-    def linear(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray, parts: Sequence[int]) -> np.ndarray:
-        return x @ weight.T.astype(np.int64) + bias.astype(np.int64)
+    def linear(self, x: np.ndarray, layer: Layer) -> np.ndarray:
+        y: np.ndarray = x @ layer.weight.T.astype(np.int64) + layer.bias.astype(np.int64)
+        return y
 
-    def convolution(
-        self,
-        x: np.ndarray,
-        weight: np.ndarray,
-        bias: np.ndarray,
-        offset: Sequence[int],
-        stride: int,
-        parts: Sequence[int],
-        rounding: tuple[np.ndarray, int, int] | None = None,
-    ) -> np.ndarray:
+    def convolution(self, x: np.ndarray, layer: Layer, rounding: Rounding | None = None) -> np.ndarray:
+        weight, stride = layer.weight, layer.stride
         n, _, height, width = x.shape
         rows, columns = -(-height // stride), -(-width // stride)
-        padded = np.moveaxis(pad_for(np.moveaxis(x, 1, 3), weight.shape[2:], offset, stride), 3, 1)
-        y = np.zeros((n, len(weight), rows, columns), np.int64) + bias.astype(np.int64)[:, None, None]
+        padded = np.moveaxis(pad_for(np.moveaxis(x, 1, 3), weight.shape[2:], layer.offset, stride), 3, 1)
+        y = np.zeros((n, len(weight), rows, columns), np.int64) + layer.bias.astype(np.int64)[:, None, None]
         for a in range(weight.shape[2]):
             for b in range(weight.shape[3]):
                 seen = padded[:, :, a : a + rows * stride : stride, b : b + columns * stride : stride]
                 y += np.einsum("oi,nirc->norc", weight[:, :, a, b].astype(np.int64), seen)
-        return y if rounding is None else self.requantise(y, *rounding)
+        return y if rounding is None else self.requantise(y, rounding)
 
-    def requantise(self, x: np.ndarray, shift: np.ndarray, low: int, high: int) -> np.ndarray:
-        s = shift.astype(np.int64).reshape(-1, *[1] * (x.ndim - 2))
+    def requantise(self, x: np.ndarray, rounding: Rounding) -> np.ndarray:
+        s = rounding.shift.astype(np.int64).reshape(-1, *[1] * (x.ndim - 2))
         right, left = np.maximum(s, 0), np.maximum(-s, 0)
         half = np.where(s > 0, 1 << np.maximum(s - 1, 0), 0)
-        return np.clip(((x << left) + half) >> right, low, high)
+        return np.clip(((x << left) + half) >> right, rounding.low, rounding.high)
 
 
-class Kernel:
-    """A kernel prepared for products.
+class Stairs:
+    """A linear layer prepared for products: masked weights in order of degree are a staircase, and skipping what lies
+    above it saves work.
 
-    matrix (taps * inputs, outputs), float32: the taps that are not zero throughout; taps (taps, 2): which they are;
-    sums: over the outputs. pieces[k]: begins and ends of the rows of k pieces; cuts, reaches: see ``_pieces_needed``.
+    weight (outputs, inputs) float32; bias; blocks: rows of the weight (start, stop) with how many columns they use;
+    columns (inputs,): the weights summed over the outputs; total: the sum of the biases.
     """
 
-    def __init__(self, weight: np.ndarray) -> None:
-        self.taps = taps_of(weight)
-        self.matrix, self.sums = kernel_matrix(weight, self.taps, np.float32)
-        self._wide: np.ndarray | None = None
-        channels = weight.shape[1]
-        self.cuts = np.array([len(self.taps) * i // 4 for i in range(5)], np.int64)
-        rows = self.cuts * channels
-        self.pieces = {count: list(zip(rows[:: 4 // count], rows[4 // count :: 4 // count])) for count in (1, 2, 4)}
-        norms = [
-            float(np.sqrt(np.square(self.matrix[start:stop], dtype=np.float64).sum(0).max(initial=0)))
-            for count in (1, 2, 4)
-            for start, stop in self.pieces[count]
-        ]
-        self.reaches = np.array(norms, np.float64)
-
-    @property
-    def wide(self) -> np.ndarray:
-        """The matrix in float64; made where four pieces are too few."""
-        if self._wide is None:
-            self._wide = self.matrix.astype(np.float64)
-        return self._wide
+    def __init__(self, layer: Layer) -> None:
+        self.weight = layer.weight.astype(np.float32)
+        self.bias = layer.bias.astype(np.float64 if layer.parts else np.float32)
+        w = self.weight
+        edges = [len(w) * i // STAIRS for i in range(STAIRS + 1)]
+        self.blocks = []
+        for start, stop in zip(edges, edges[1:]):
+            used = np.flatnonzero(w[start:stop].any(0))
+            if stop > start:
+                self.blocks.append((start, stop, int(used[-1]) + 1 if len(used) else 0))
+        area = sum((stop - start) * end for start, stop, end in self.blocks)
+        if area > 0.8 * w.size:
+            self.blocks = [(0, len(w), w.shape[1])]
+        self.columns = w.sum(0, dtype=np.float64)
+        self.total = float(layer.bias.sum(dtype=np.int64))
 
 
-def taps_of(weight: np.ndarray) -> np.ndarray:
-    """Where a kernel (outputs, inputs, rows, columns) is not zero throughout: (taps, 2)."""
-    return np.argwhere(weight.any(axis=(0, 1)))
-
-
-def kernel_matrix(weight: np.ndarray, taps: np.ndarray, kind: Any) -> tuple[np.ndarray, np.ndarray]:
-    """These taps of a kernel as a matrix (taps * inputs, outputs), and its sums over the outputs in float64."""
-    rows = [weight[:, :, a, b].T for a, b in taps]
-    matrix = np.concatenate(rows) if rows else np.zeros((0, len(weight)))
-    return np.ascontiguousarray(matrix, kind), matrix.sum(1, dtype=np.float64)
+def _blocks(x: np.ndarray, factor: int) -> np.ndarray:
+    """x (n, c, height, width) as squares of pixels: (n, c, factor, factor, height / factor, width / factor)."""
+    n, channels, height, width = x.shape
+    return x.reshape(n, channels, height // factor, factor, width // factor, factor).transpose(0, 1, 3, 5, 2, 4)
 
 
 def pad_for(x: np.ndarray, size: Sequence[int], offset: Sequence[int], stride: int) -> np.ndarray:

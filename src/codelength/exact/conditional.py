@@ -229,7 +229,7 @@ class SequentialConditional(FrozenConditional):
             require(None not in shape, "a degree schedule needs items of one size")
             schedule.validate(shape, tensors, context)  # type: ignore[arg-type]
         self._types: dict[tuple[int, ...], list[Type]] = {}
-        self._weights: list[np.ndarray | None] = []
+        self._prepared: list[Any] = []
         self._plans: dict[tuple[int, ...], Any] = {}
         probe = tuple(8 if size is None else size for size in shape)
         types = self.types_for(probe)
@@ -272,9 +272,9 @@ class SequentialConditional(FrozenConditional):
         )
         if len(self._types) >= 64:
             self._types.clear()
-        # Masks do not depend on the size of an image, so all sizes share the weights of the first.
-        self._weights = self._weights or [kind.weight for kind in types]
-        types = [replace(kind, weight=weight) for kind, weight in zip(types, self._weights)]
+        # Masks do not depend on the size of an image, so all sizes share what was prepared for the first.
+        self._prepared = self._prepared or [kind.prepared for kind in types]
+        types = [replace(kind, prepared=prepared) for kind, prepared in zip(types, self._prepared)]
         self._types[shape] = types
         return types
 

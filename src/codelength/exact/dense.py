@@ -20,15 +20,11 @@ import numpy as np
 from codelength.coding.frequencies import Leaf
 from codelength.coding.stack import Stack
 from codelength.exact.advance import (
-    ADD,
     COPY,
     FIELDS,
     LINEAR,
-    OFFSET,
-    PRODUCT,
     RELU,
     REQUANTISE,
-    TABLE,
     WIDE_LINEAR,
     WIDE_REQUANTISE,
     advance_block,
@@ -36,23 +32,9 @@ from codelength.exact.advance import (
     sum_items,
 )
 from codelength.exact.arithmetic import QUIET, is_wide
+from codelength.exact.layer import Layer
 from codelength.exact.network import Network
-from codelength.exact.operations import (
-    FLOAT32_EXACT,
-    Add,
-    Concat,
-    Linear,
-    Offset,
-    Operation,
-    Product,
-    Relu,
-    Requantise,
-    Slice,
-    Table,
-    Tensors,
-    Type,
-    require,
-)
+from codelength.exact.operation import FLOAT32_EXACT, Tensors, Type
 
 # Longer blocks make better products between them and more work within; 48 to 96 measure alike.
 BLOCK_STEPS = 64
@@ -101,20 +83,20 @@ class DensePlan:
         self.source_a, self.source_b = np.zeros(self.rows, np.int64), np.zeros(self.rows, np.int64)
         self.numbers = np.zeros((self.rows, 2), self.dtype)
         self.layers: list[_Layer] = []
-        records, flat, tables = [], [np.zeros(0, np.float32)], [np.zeros(0, np.float32)]
+        records = []
+        self._flat: list[np.ndarray] = [np.zeros(0, np.float32)]
+        self._tables: list[np.ndarray] = [np.zeros(0, np.float32)]
         self._weight_end = self._table_end = 0
         for v, operation in enumerate(network.operations, start=inputs):
             if self.contextual[v]:
                 continue
-            record = np.zeros(FIELDS, np.int64)
-            record[1] = v
-            self._compile(record, operation, v, flat, tables)
-            records.append(record)
+            code, *numbers = operation.at_steps(self, v)
+            records.append([code, v, *numbers, *[0] * (FIELDS - 2 - len(numbers))])
         self.program = np.array(records, np.int64).reshape(-1, FIELDS)
-        self.weights = np.concatenate(flat).astype(self.dtype)
-        self.table_values = np.concatenate(tables).astype(self.dtype)
+        self.weights = np.concatenate(self._flat).astype(self.dtype)
+        self.table_values = np.concatenate(self._tables).astype(self.dtype)
         # Row t * p + j of the parameters of step t.
-        rows = self._rows_of(network.output).reshape(self.steps, leaf.parameters)
+        rows = self.rows_of(network.output).reshape(self.steps, leaf.parameters)
         self.output_rows = np.ascontiguousarray(rows[schedule.places(tensors)].reshape(-1))
         # Of the operations that not every network has, whether this one does.
         self.any_wide = any(self.wide)
@@ -130,77 +112,61 @@ class DensePlan:
         wide = [is_wide(kind.largest) for kind in self.types]
         for v, operation in enumerate(operations, start=inputs):
             # The sum of the parts of a layer can leave the range of float32 even where its result does not.
-            wide[v] = wide[v] or (isinstance(operation, Linear) and bool(operation.parts))
-            if wide[v] and not self.contextual[v] and not isinstance(operation, Linear):
+            prepared = self.types[v].prepared
+            wide[v] = wide[v] or (isinstance(prepared, Layer) and bool(prepared.parts))
+            if wide[v] and not self.contextual[v] and not operation.sums:
                 return None
         for v, operation in enumerate(operations, start=inputs):
             if self.contextual[v] or not any(wide[o] for o in operation.operands):
                 continue
-            if not isinstance(operation, Requantise) or self.contextual[operation.x]:
+            if not operation.rounds or self.contextual[operation.operands[0]]:
                 return None
         return None if wide[self.network.output] else wide
 
-    def _rows_of(self, value: int) -> np.ndarray:
+    # What operations lay out, ``Operation.at_steps``.
+
+    def rows_of(self, value: int) -> np.ndarray:
+        """Where each channel of a value stands among the rows of a group of items."""
         return self.bases[value] + self.rank[value]
 
-    def _compile(
-        self, record: np.ndarray, operation: Operation, v: int, flat: list[np.ndarray], tables: list[np.ndarray]
-    ) -> None:
-        rows = self._rows_of(v)
-        if isinstance(operation, Linear):
-            masked = self.types[v].weight
-            assert masked is not None
-            order_out, order_in = np.argsort(self.rank[v]), np.argsort(self.rank[operation.x])
-            weight = np.ascontiguousarray(masked[order_out][:, order_in], self.dtype)
-            bias = self.tensors[operation.bias].astype(np.float64)[order_out]
-            layer = _Layer(v, operation.x, weight, bias, self.types[operation.x].largest if self.wide[v] else None)
-            for first, last in self.blocks:
-                layer.add_block(self.starts[v, first], self.starts[v, last], self.starts[operation.x, first])
-            self.layers.append(layer)
-            record[0] = WIDE_LINEAR if self.wide[v] else LINEAR
-            record[2:6] = operation.x, self._weight_end, weight.shape[1], layer.together
-            flat.append(weight.reshape(-1))
-            self._weight_end += weight.size
-            return
-        if isinstance(operation, Concat):
-            record[0] = COPY
-            self.source_a[rows] = np.concatenate([self._rows_of(x) for x in operation.xs])
-            return
-        first = operation.operands[0]
-        sources = self._rows_of(first)
-        if isinstance(operation, Slice):
-            record[0] = COPY
-            self.source_a[rows] = sources[operation.start : operation.stop]
-            return
-        self.source_a[rows] = sources
-        if isinstance(operation, Requantise):
-            shift = self.tensors[operation.shift].astype(np.int64)
-            record[0] = WIDE_REQUANTISE if self.wide[first] else REQUANTISE
-            record[2], record[5], record[6] = first, operation.low, operation.high
-            self.numbers[rows, 0] = np.ldexp(np.ones(len(shift)), -shift)
-            self.numbers[rows, 1] = np.where(shift > 0, 0.5, 0.0)
-        elif isinstance(operation, Relu):
-            record[0] = RELU
-        elif isinstance(operation, Offset):
-            record[0], record[5] = OFFSET, operation.value
-        elif isinstance(operation, Table):
-            table = self.tensors[operation.table]
-            record[0], record[5:8] = TABLE, (operation.low, len(table), self._table_end)
-            tables.append(table.astype(np.float32))
-            self._table_end += len(table)
-        elif isinstance(operation, Add | Product):
-            self.source_b[rows] = self._rows_of(operation.b)
-            record[0] = ADD if isinstance(operation, Add) else PRODUCT
-            if isinstance(operation, Add):
-                self.numbers[rows, 0], self.numbers[rows, 1] = 1 << operation.shift_a, 1 << operation.shift_b
-        else:
-            require(False, f"{operation.name} has no rule for a degree schedule")
+    def takes(self, v: int, a: np.ndarray, b: np.ndarray | None = None) -> None:
+        """Each channel of value ``v`` is made of these rows."""
+        self.source_a[self.rows_of(v)] = a
+        if b is not None:
+            self.source_b[self.rows_of(v)] = b
+
+    def scales(self, v: int, first: Any, second: Any) -> None:
+        """Two numbers for each channel of value ``v``."""
+        rows = self.rows_of(v)
+        self.numbers[rows, 0], self.numbers[rows, 1] = first, second
+
+    def add_table(self, table: np.ndarray) -> int:
+        """Where a table begins among all."""
+        begin = self._table_end
+        self._tables.append(table.astype(np.float32))
+        self._table_end += len(table)
+        return begin
+
+    def add_layer(self, v: int, x: int, prepared: Layer) -> tuple[int, ...]:
+        """The weights of a layer from value ``x`` to value ``v``, sorted by degree on both sides: the numbers of its
+        record."""
+        order_out, order_in = np.argsort(self.rank[v]), np.argsort(self.rank[x])
+        weight = np.ascontiguousarray(prepared.weight[order_out][:, order_in], self.dtype)
+        bias = prepared.bias.astype(np.float64)[order_out]
+        layer = _Layer(v, x, weight, bias, self.types[x].largest if self.wide[v] else None)
+        for first, last in self.blocks:
+            layer.add_block(self.starts[v, first], self.starts[v, last], self.starts[x, first])
+        self.layers.append(layer)
+        begin = self._weight_end
+        self._flat.append(weight.reshape(-1))
+        self._weight_end += weight.size
+        return (WIDE_LINEAR if self.wide[v] else LINEAR, x, begin, weight.shape[1], layer.together)
 
     def _context_values(self, space: np.ndarray, given: dict[str, np.ndarray], count: int) -> None:
         values = self.network.context_values(given, self.types, self.tensors, count)
         for v, value in enumerate(values):
             if value is not None and len(self.types[v].shape) == 1 and not self.wide[v]:
-                space[self._rows_of(v)] = value.T
+                space[self.rows_of(v)] = value.T
 
     def advance(
         self, stack: Stack, count: int, given: dict[str, np.ndarray], known: np.ndarray | None = None

@@ -15,9 +15,7 @@ from codelength.exact.arithmetic import NUMPY, REFERENCE, ArithmeticFault
 from codelength.exact.operations import (
     FLOAT32_EXACT,
     OPERATIONS,
-    Convolution,
     Operation,
-    Requantise,
     Tensors,
     Type,
     require,
@@ -182,10 +180,11 @@ class Network:
             position = len(values)
             if absent is not None and absent[position] is not None:
                 values.append(absent[position])
-            elif isinstance(operation, Convolution):
-                values.append(operation.run(arithmetic, values, tensors, types[position], followers.get(position)))
-            elif isinstance(operation, Requantise) and operation.x in followers:
-                values.append(values[operation.x])  # rounded already
+            elif position in followers:
+                rounding = types[followers[position]].prepared
+                values.append(operation.run(arithmetic, values, tensors, types[position], rounding))  # type: ignore[call-arg]
+            elif operation.rounds and operation.operands[0] in followers:
+                values.append(values[operation.operands[0]])  # rounded already
             else:
                 values.append(operation.run(arithmetic, values, tensors, types[position]))
             for operand in operation.operands:
@@ -193,17 +192,20 @@ class Network:
                     values[operand] = None
         return [arithmetic.leave(value) if v in kept else None for v, value in enumerate(values)]
 
-    def _followers(self, kept: set[int]) -> dict[int, Requantise]:
-        """For convolutions whose result only a requantise uses, that requantise: both are done in one go."""
-        users: dict[int, list[Operation]] = {}
-        for operation in self.operations:
+    def _followers(self, kept: set[int]) -> dict[int, int]:
+        """For results that only a rounding uses, where it can be done in one go with them: that rounding."""
+        users: dict[int, list[int]] = {}
+        for position, operation in enumerate(self.operations, start=len(self.inputs)):
             for operand in operation.operands:
-                users.setdefault(operand, []).append(operation)
+                users.setdefault(operand, []).append(position)
         found = {}
-        for k, operation in enumerate(self.operations, start=len(self.inputs)):
-            match users.get(k):
-                case [Requantise() as then] if isinstance(operation, Convolution) and k not in kept:
-                    found[k] = then
+        for k, operation in enumerate(self.operations):
+            position = k + len(self.inputs)
+            alone = users.get(position, [])
+            if not operation.fuses or position in kept or len(alone) != 1:
+                continue
+            if self.operations[alone[0] - len(self.inputs)].rounds:
+                found[position] = alone[0]
         return found
 
     def _last_uses(self) -> list[int]:

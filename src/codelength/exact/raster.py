@@ -15,21 +15,10 @@ import numpy as np
 
 from codelength.coding.frequencies import Leaf, pop_elements
 from codelength.coding.stack import Stack
-from codelength.exact.arithmetic import CHECK_EVERY, QUIET, Rounding, is_wide, kernel_matrix, taps_of
+from codelength.exact.arithmetic import is_wide
+from codelength.exact.layer import Layer
 from codelength.exact.network import Network, float_bytes
-from codelength.exact.operations import (
-    Add,
-    Concat,
-    Convolution,
-    Offset,
-    Product,
-    Relu,
-    Requantise,
-    Slice,
-    Table,
-    Tensors,
-    Type,
-)
+from codelength.exact.operation import Tensors, Type
 from codelength.exact.schedule import RasterSchedule, as_image
 
 
@@ -62,20 +51,12 @@ class RasterPlan:
         self.offsets = kernel_offsets(network, types)
         # Later pixels ask for these; every other value is forgotten with its front.
         self.rings = _rings(network, self.offsets, self.height, self.width, schedule.slope)
-        self.kernels: dict[tuple[int, int], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
-        for v in self.offsets:
-            for degree in range(self.channels + 1):
-                self.kernels[v, degree] = self._kernel(network.operations[v - inputs], v, degree)
-        self.roundings = {
-            (v, degree): Rounding(
-                tensors[operation.shift][self.members[v, degree]],
-                operation.low,
-                operation.high,
-                self.kinds[operation.x],
-            )
-            for v, operation in enumerate(network.operations, start=inputs)
-            if isinstance(operation, Requantise) and self.follows[v]
+        self.rules = {
+            (v, degree): network.operations[v - inputs].at_pixels(types[v], self._some(v, degree), self.kinds, tensors)
+            for v in range(inputs, len(types))
+            if self.follows[v]
             for degree in range(self.channels + 1)
+            if len(self.members[v, degree])
         }
         # Operations to do at each sub-step, and of what does not depend on the item the values that they read.
         wanted = [{network.output, *self.rings}] * self.channels + [set(self.rings)]
@@ -107,14 +88,10 @@ class RasterPlan:
         assert degrees is not None
         return np.flatnonzero(np.minimum(degrees, self.channels) == degree)
 
-    def _kernel(self, operation: Any, v: int, degree: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Weights (taps * inputs, outputs) on the taps that are not all zero, their sums over outputs, and biases."""
-        masked = self.types[v].weight
-        assert masked is not None
-        members = self.members[v, degree]
-        kind = np.float64 if operation.parts else np.float32
-        kernel, sums = kernel_matrix(masked[members], taps_of(masked), kind)
-        return kernel, sums, self.tensors[operation.bias][members].astype(kernel.dtype)
+    def _some(self, value: int, degree: int) -> Any:
+        """The same members as an index: a slice where they are all channels."""
+        members = self.members[value, degree]
+        return slice(None) if len(members) == self.types[value].shape[0] else members
 
     def advance(
         self, stack: Stack, count: int, given: dict[str, np.ndarray], known: np.ndarray | None = None
@@ -153,13 +130,13 @@ class RasterPlan:
         flat = np.zeros((count, self.height * self.width, self.channels), np.int32)
         for front in self.fronts:
             rows, columns = np.divmod(front, self.width)
-            # Values at the pixels of this front: (count * pixels, channels), zero where a channel is yet to come.
             here = {v: each[:, rows, columns].reshape(-1, each.shape[3]) for v, each in whole.items()}
             for v in self.gradual:
                 here[v] = np.zeros((count * len(front), self.types[v].shape[0]), self.kinds[v])
+            at = Front(here, grids, self.rings, rows, columns)
             for channel in range(self.channels + 1):
                 for v in self.programs[channel]:
-                    self._step(v, channel, here, grids, rows, columns)
+                    self._step(v, channel, at)
                 if channel == self.channels:
                     break
                 params = here[output][:, channel * p : (channel + 1) * p].reshape(count, len(front), p)
@@ -173,80 +150,47 @@ class RasterPlan:
                         grids[x_value][:, at_rows, at_columns, channel] = drawn
         return flat.reshape(count, -1)
 
-    def _step(
-        self,
-        v: int,
-        degree: int,
-        here: dict[int, np.ndarray],
-        grids: dict[int, np.ndarray],
-        rows: np.ndarray,
-        columns: np.ndarray,
-    ) -> None:
-        """Compute the channels of one degree of value ``v`` at the pixels (rows, columns)."""
-        operation = self.network.operations[v - len(self.network.inputs)]
-        members, channels = self.members[v, degree], self.types[v].shape[0]
-        if isinstance(operation, Convolution):
-            kernel, sums, bias = self.kernels[v, degree]
-            offsets = self.offsets[v]
-            if offsets in _POINT:
-                result = exact_rows(here[operation.x][:, : len(kernel)], kernel, sums)
-            else:
-                grid, ring = grids[operation.x], self.rings[operation.x]
-                seen = np.empty((len(grid), len(rows), len(offsets), grid.shape[3]), grid.dtype)
-                for k, (dy, dx) in enumerate(offsets):
-                    at_rows, at_columns = ring.place(rows + dy, columns + dx)
-                    seen[:, :, k] = grid[:, at_rows, at_columns]
-                result = exact_rows(seen.reshape(-1, len(kernel)), kernel, sums)
-            result += bias
+    def _step(self, v: int, degree: int, front: Front) -> None:
+        """Compute the channels of one degree of value ``v`` at the pixels of a front."""
+        members = self.members[v, degree]
+        result = self.rules[v, degree](front)
+        if len(members) == self.types[v].shape[0]:
+            front.here[v] = result.astype(self.kinds[v], copy=False)
         else:
-            some = slice(None) if len(members) == channels else members
-            result = self._pointwise(v, degree, some, here)
-        if len(members) == channels:
-            here[v] = result.astype(self.kinds[v], copy=False)
-        else:
-            here[v][:, members] = result
-        if v in grids:
-            shape = len(grids[v]), len(rows), len(members)
-            at_rows, at_columns = self.rings[v].place(rows, columns)
-            grids[v][:, at_rows[:, None], at_columns[:, None], members[None, :]] = result.reshape(shape)
-
-    def _pointwise(self, v: int, degree: int, members: Any, here: dict[int, np.ndarray]) -> np.ndarray:
-        operation: Any = self.network.operations[v - len(self.network.inputs)]
-        kind: Any = self.kinds[v]
-        if isinstance(operation, Requantise):
-            return self.roundings[v, degree](here[operation.x][:, members])[0]
-        if isinstance(operation, Relu):
-            return np.maximum(here[operation.x][:, members], 0)
-        if isinstance(operation, Offset):
-            return here[operation.x][:, members] + operation.value
-        if isinstance(operation, Table):
-            table = self.tensors[operation.table]
-            index = here[operation.x][:, members].astype(np.int64) - operation.low
-            return table[np.clip(index, 0, len(table) - 1)]
-        if isinstance(operation, Add):
-            # Operands of more than 24 bits may cancel to a result of less, and the other way round.
-            wide = np.float64 in (kind, self.kinds[operation.a], self.kinds[operation.b])
-            kind = np.float64 if wide else np.float32
-            a, b = (here[x][:, members].astype(kind, copy=False) for x in (operation.a, operation.b))
-            return a * kind(1 << operation.shift_a) + b * kind(1 << operation.shift_b)
-        if isinstance(operation, Product):
-            return here[operation.a][:, members].astype(kind, copy=False) * here[operation.b][:, members]
-        if isinstance(operation, Slice):
-            return here[operation.x][:, operation.start : operation.stop][:, members]
-        if isinstance(operation, Concat):
-            return np.concatenate([here[x] for x in operation.xs], axis=1)[:, members]
-        raise AssertionError(f"no rule for {operation.name}")
+            front.here[v][:, members] = result
+        if v in front.grids:
+            front.keep(v, members, result)
 
 
-def exact_rows(x: np.ndarray, weight: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """x (n, k) @ weight (k, outputs), integers in floats; every eighth sum over outputs is checked by the ``sums`` of
-    the weights. int64 if that fails."""
-    with QUIET():
-        y = x.astype(weight.dtype, copy=False) @ weight
-        expected = x[::CHECK_EVERY].astype(np.float64, copy=False) @ sums
-    if np.array_equal(y[::CHECK_EVERY].sum(1, dtype=np.float64), expected):
-        return y
-    return (x.astype(np.int64) @ weight.astype(np.int64)).astype(weight.dtype)
+@dataclass(frozen=True)
+class Front:
+    """The pixels (rows, columns) of a step.
+
+    here: for each value what it is at these pixels, (items * pixels, channels), zero where a channel is yet to come.
+    grids: (items, rows, columns, channels) for each value that later pixels read, laid out as ``rings`` tell.
+    """
+
+    here: dict[int, np.ndarray]
+    grids: dict[int, np.ndarray]
+    rings: dict[int, Ring]
+    rows: np.ndarray
+    columns: np.ndarray
+
+    def around(self, v: int, offsets: list[tuple[int, int]]) -> np.ndarray:
+        """What value ``v`` is at these offsets from the pixels: (items * pixels, offsets * channels)."""
+        grid, ring = self.grids[v], self.rings[v]
+        seen = np.empty((len(grid), len(self.rows), len(offsets), grid.shape[3]), grid.dtype)
+        for k, (dy, dx) in enumerate(offsets):
+            at_rows, at_columns = ring.place(self.rows + dy, self.columns + dx)
+            seen[:, :, k] = grid[:, at_rows, at_columns]
+        return seen.reshape(-1, len(offsets) * grid.shape[3])
+
+    def keep(self, v: int, members: np.ndarray, result: np.ndarray) -> None:
+        """Note some channels of value ``v``, (items * pixels, members), for later pixels."""
+        grid = self.grids[v]
+        at_rows, at_columns = self.rings[v].place(self.rows, self.columns)
+        shape = len(grid), len(self.rows), len(members)
+        grid[:, at_rows[:, None], at_columns[:, None], members[None, :]] = result.reshape(shape)
 
 
 #: Offsets of the taps of kernels that see no other pixel.
@@ -254,13 +198,13 @@ _POINT: tuple[list[tuple[int, int]], ...] = ([], [(0, 0)])
 
 
 def kernel_offsets(network: Network, types: list[Type]) -> dict[int, list[tuple[int, int]]]:
-    """Where each kernel that is evaluated along the fronts looks: rows down and columns to the right of its pixel."""
-    inputs, follows, offsets = len(network.inputs), network.follows("x"), {}
-    for v, operation in enumerate(network.operations, start=inputs):
-        weight = types[v].weight
-        if isinstance(operation, Convolution) and follows[v] and weight is not None:
-            offsets[v] = [(int(a) + operation.offset[0], int(b) + operation.offset[1]) for a, b in taps_of(weight)]
-    return offsets
+    """Where each layer that is evaluated along the fronts looks: rows down and columns to the right of its pixel."""
+    follows = network.follows("x")
+    return {
+        v: operation.looks(types[v])
+        for v, operation in enumerate(network.operations, start=len(network.inputs))
+        if follows[v] and isinstance(types[v].prepared, Layer)
+    }
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from codelength.exact.network import Network, is_integer, read_object
-from codelength.exact.operations import Convolution, Tensors, Type, require
+from codelength.exact.operation import Tensors, Type, require
+from codelength.exact.operations import Convolution
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ class Emitter:
         """The quantity in ``bits`` bits (and a sign where it can be negative), scaled by what calibration saw."""
         signed = (q.low < 0 and not q.relu) if signed is None else signed
         limit = (1 << bits) - 1
-        if q.value is not None and not q.relu and q.reach <= limit and len(set(q.fraction.tolist())) == 1:
+        ready = q.value is not None and q.table is None and not q.relu
+        if ready and q.reach <= limit and len(set(q.fraction.tolist())) == 1:
             return q
         key = (bits, signed)
         if key not in q.narrowed:

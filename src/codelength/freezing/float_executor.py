@@ -6,13 +6,13 @@ torch tensors, which may want gradients.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from codelength.exact.layer import Layer, Rounding
 from codelength.freezing.torch_executor import TorchArithmetic, pad
 
 
@@ -27,26 +27,18 @@ class FloatArithmetic(TorchArithmetic):
     def enter(self, x: Any) -> Any:
         return x.float()
 
-    def linear(self, x: Any, weight: Any, bias: Any, parts: Sequence[int]) -> Any:
-        return F.linear(x, weight, bias)
+    def linear(self, x: Any, layer: Layer) -> Any:
+        return F.linear(x, layer.weight, layer.bias)
 
-    def convolution(
-        self,
-        x: Any,
-        weight: Any,
-        bias: Any,
-        offset: Sequence[int],
-        stride: int,
-        parts: Sequence[int],
-        rounding: tuple[Any, int, int] | None = None,
-    ) -> Any:
-        rows, columns = (-(-size // stride) for size in x.shape[2:])
-        y = F.conv2d(pad(x, weight.shape[2:], offset, stride), weight, bias, stride)[:, :, :rows, :columns]
-        return y if rounding is None else self.requantise(y, *rounding)
+    def convolution(self, x: Any, layer: Layer, rounding: Rounding | None = None) -> Any:
+        rows, columns = (-(-size // layer.stride) for size in x.shape[2:])
+        padded = pad(x, layer.weight.shape[2:], layer.offset, layer.stride)
+        y = F.conv2d(padded, layer.weight, layer.bias, layer.stride)[:, :, :rows, :columns]
+        return y if rounding is None else self.requantise(y, rounding)
 
-    def requantise(self, x: Any, shift: Any, low: int, high: int) -> Any:
-        scale = torch.exp2(-shift).reshape(-1, *[1] * (x.ndim - 2))
-        return (x * scale).clamp(low, high)
+    def requantise(self, x: Any, rounding: Rounding) -> Any:
+        scale = torch.exp2(-rounding.shift).reshape(-1, *[1] * (x.ndim - 2))
+        return (x * scale).clamp(rounding.low, rounding.high)
 
     def table(self, x: Any, table: Any, low: int) -> Any:
         return interpolate(table, x - low)

@@ -62,7 +62,7 @@ class ThawedNetwork(nn.Module):
             # Equal tensors are stored once, so a bias may bear the name of degrees: what is learned goes last.
             self.fields.append(dict(sorted(mine.items(), key=lambda item: item[0] in operation.learned)))
             for field, name in self.fields[k].items():
-                integers = out.weight if field == "weight" and out.weight is not None else tensors[name]
+                integers = out.prepared.weight if field == "weight" else tensors[name]
                 floats = torch.from_numpy(integers.astype(np.float32))
                 self.numbers[f"{k}_{field}"] = nn.Parameter(floats, requires_grad=field in operation.learned)
         outputs = types[network.output].shape[0]
@@ -76,7 +76,7 @@ class ThawedNetwork(nn.Module):
             mine = {field: self.numbers[f"{k}_{field}"] for field in self.fields[k]}
             tensors: Any = {name: mine[field] for field, name in self.fields[k].items()}
             # The weights of a layer are those that its mask leaves open.
-            out = replace(out, weight=mine.get("weight"))
+            out = replace(out, prepared=operation.prepare(tensors, mine.get("weight")))
             values.append(operation.run(FLOAT, values, tensors, out))
         result = values[self.program.output]
         units: Tensor = self.units  # type: ignore[assignment]

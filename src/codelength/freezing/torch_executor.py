@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codelength.exact.arithmetic import CHECK_EVERY, ArithmeticFault, NumpyArithmetic
+from codelength.exact.arithmetic import ArithmeticFault, NumpyArithmetic
+from codelength.exact.layer import CHECK_EVERY, Layer, Rounding
 
 
 class TorchArithmetic(NumpyArithmetic):
@@ -44,47 +45,47 @@ class TorchArithmetic(NumpyArithmetic):
     def leave(self, x: Any) -> np.ndarray:
         return x.cpu().numpy()
 
-    def linear(self, x: Any, weight: np.ndarray, bias: np.ndarray, parts: Sequence[int]) -> Any:
-        w = self.prepare(weight)
+    def _layer(self, layer: Layer) -> tuple[Any, Any]:
+        """Weight in float32 and bias, in float64 where there are parts, on the device."""
+
+        def make() -> tuple[Any, Any]:
+            bias = torch.from_numpy(layer.bias.astype(np.float64 if layer.parts else np.float32))
+            return torch.from_numpy(layer.weight.astype(np.float32)).to(self.device), bias.to(self.device)
+
+        made: tuple[Any, Any] = layer.made(self.device, make)
+        return made
+
+    def linear(self, x: Any, layer: Layer) -> Any:
+        w, bias = self._layer(layer)
         with exact_products():
-            if not parts:
-                y = torch.addmm(self.prepare(bias), x.float(), w.t())
+            if not layer.parts:
+                y = torch.addmm(bias, x.float(), w.t())
             else:
-                y = torch.from_numpy(bias.astype(np.float64)).to(self.device).expand(len(x), -1).clone()
-                for start, end in zip((0, *parts), (*parts, weight.shape[1])):
+                y = bias.expand(len(x), -1).clone()
+                for start, end in layer.edges:
                     y += x.float()[:, start:end] @ w[:, start:end].t()
         some = slice(None, None, CHECK_EVERY)
-        expected = x[some].double() @ w.sum(0, dtype=torch.float64) + float(bias.sum(dtype=np.int64))
+        expected = x[some].double() @ w.sum(0, dtype=torch.float64) + float(layer.bias.sum(dtype=np.int64))
         if not torch.equal(y[some].sum(1, dtype=torch.float64), expected):
             raise ArithmeticFault("the outputs of a linear layer do not add up")
         return y
 
-    def convolution(
-        self,
-        x: Any,
-        weight: np.ndarray,
-        bias: np.ndarray,
-        offset: Sequence[int],
-        stride: int,
-        parts: Sequence[int],
-        rounding: tuple[np.ndarray, int, int] | None = None,
-    ) -> Any:
-        w = self.prepare(weight)
+    def convolution(self, x: Any, layer: Layer, rounding: Rounding | None = None) -> Any:
+        (w, bias), stride = self._layer(layer), layer.stride
         rows, columns = -(-x.shape[2] // stride), -(-x.shape[3] // stride)
-        padded = pad(x.float(), weight.shape[2:], offset, stride)
+        padded = pad(x.float(), layer.weight.shape[2:], layer.offset, stride)
         if self.device.type == "cpu":  # where direct convolutions are fastest with channels last
             padded = padded.contiguous(memory_format=torch.channels_last)
-        y = torch.from_numpy(bias.astype(np.float64 if parts else np.float32)).to(self.device)[:, None, None]
-        edges = list(zip((0, *parts), (*parts, weight.shape[1])))
+        y = bias[:, None, None]
         with exact_products():
-            for start, end in edges:
+            for start, end in layer.edges:
                 y = y + self._convolve(padded[:, start:end], w[:, start:end], stride)[:, :, :rows, :columns]
             few = padded[::CHECK_EVERY].double()
             total = self._convolve(few, w.sum(0, keepdim=True, dtype=torch.float64), stride)
-        expected = total[:, 0, :rows, :columns] + float(bias.sum(dtype=np.int64))
+        expected = total[:, 0, :rows, :columns] + float(layer.bias.sum(dtype=np.int64))
         if not torch.equal(y[::CHECK_EVERY].sum(1, dtype=torch.float64), expected):
             raise ArithmeticFault("the outputs of a convolution do not add up")
-        return y if rounding is None else self.requantise(y, *rounding)
+        return y if rounding is None else self.requantise(y, rounding)
 
     def _convolve(self, x: Tensor, w: Tensor, stride: int) -> Tensor:
         if self.device.type == "cpu":
@@ -94,11 +95,11 @@ class TorchArithmetic(NumpyArithmetic):
         columns = F.unfold(x, (height, width), stride=stride)
         return (w.reshape(outputs, -1) @ columns).reshape(len(x), outputs, rows, -1)
 
-    def requantise(self, x: Any, shift: np.ndarray, low: int, high: int) -> Any:
-        scale = torch.from_numpy(np.ldexp(np.ones(len(shift)), -shift.astype(np.int64))).to(self.device, x.dtype)
-        half = torch.from_numpy(np.where(shift > 0, 0.5, 0.0)).to(self.device, x.dtype)
+    def requantise(self, x: Any, rounding: Rounding) -> Any:
+        scale, half, _, _ = rounding.numbers(np.float64)
+        scale, half = (torch.from_numpy(each).to(self.device, x.dtype) for each in (scale, half))
         shape = (-1, *[1] * (x.ndim - 2))
-        y = torch.floor(x * scale.reshape(shape) + half.reshape(shape)).clamp_(low, high)
+        y = torch.floor(x * scale.reshape(shape) + half.reshape(shape)).clamp_(rounding.low, rounding.high)
         return y.float()
 
     def relu(self, x: Any) -> Any:
@@ -137,6 +138,12 @@ class TorchArithmetic(NumpyArithmetic):
 
     def depth_to_space(self, x: Any, factor: int) -> Any:
         return F.pixel_shuffle(x, factor)
+
+    def space_to_depth(self, x: Any, factor: int) -> Any:
+        return F.pixel_unshuffle(x, factor)
+
+    def sum_pool(self, x: Any, factor: int) -> Any:
+        return F.pixel_unshuffle(x, factor).unflatten(1, (x.shape[1], factor**2)).sum(2)
 
     def constant(self, count: int, values: np.ndarray) -> Any:
         return self.prepare(values).expand(count, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from codelength.errors import FreezeError
-from codelength.exact.operations import Convolution, Linear, Offset, Upsample
+from codelength.exact.operations import Convolution, Linear, Offset, SumPool, Upsample
 from codelength.freezing.emitter import ACTIVATION_BITS, STREAM_BITS, Emitter
 from codelength.freezing.quantity import Quantity
 from codelength.freezing.rules.registry import for_modules
@@ -109,13 +110,22 @@ def transposed(emitter: Emitter, name: str, module: nn.ConvTranspose2d, x: Quant
 
 @for_modules(nn.AvgPool2d)
 def average_pool(emitter: Emitter, name: str, module: nn.AvgPool2d, x: Quantity) -> Quantity:
-    """A convolution whose kernels see one channel each."""
+    """Sums, whose scale absorbs a division by a power of two; by any other, a convolution of one channel each."""
     size, stride = (v if isinstance(v, tuple) else (v, v) for v in (module.kernel_size, module.stride))
     if size[0] != size[1] or stride != size or module.padding not in (0, (0, 0)) or module.divisor_override:
         raise FreezeError(f"expected {name} to average squares side by side (kernel = stride), got {module}")
     if any(s % size[0] for s in x.shape[1:]):
         raise FreezeError(f"expected {name} on sizes that {size[0]} divides, got {x.shape[1:]}")
     channels, k = x.shape[0], int(size[0])
+    shape = (channels, *[s // k for s in x.shape[1:]])
+    if k & (k - 1) == 0 and k <= 64:
+        x = emitter.for_layer(x)
+        assert x.value is not None
+        value, fraction = emitter.emit(SumPool(x.value, k)), x.fraction + 2 * (k.bit_length() - 1)
+        return replace(
+            x, value=value, fraction=fraction, low=x.low * k * k, high=x.high * k * k, shape=shape, peaks=None,
+            narrowed={},
+        )  # fmt: skip
     weight = np.zeros((channels, channels, k, k))
     weight[np.arange(channels), np.arange(channels)] = 1 / k**2
     return emitter.layer(
@@ -124,13 +134,15 @@ def average_pool(emitter: Emitter, name: str, module: nn.AvgPool2d, x: Quantity)
         weight,
         np.zeros(channels),
         lambda w, b, p, v: Convolution(v, w, b, (0, 0), k, None, p),
-        (channels, *[s // k for s in x.shape[1:]]),
+        shape,
     )
 
 
 @for_modules(IndexBias, nn.Embedding)
 def embedding(emitter: Emitter, name: str, module: Any, x: Quantity) -> Quantity:
     """Rows of a table; whoever uses them chooses the scale."""
+    if math.prod(x.shape) != 1 or x.value is None:
+        raise FreezeError(f"expected {name} to embed a single index of each item, got values of shape {x.shape}")
     rows = module.table() if isinstance(module, IndexBias) else module.weight
     table = rows.detach().double().numpy()
     largest = float(np.abs(table).max(initial=1e-6))

@@ -41,6 +41,15 @@ def same(call: Call) -> Any:
     return call.args[0]
 
 
+@for_functions("long", "int")
+def whole(call: Call) -> Quantity:
+    """Of what is a whole number anyhow, as an index is."""
+    x = call.args[0]
+    if x.value is None or x.table is not None or x.fraction.any():
+        raise FreezeError("expected whole numbers of the item or of the context to become integers, got others")
+    return x
+
+
 @for_modules(nn.ReLU)
 def relu_module(emitter: Emitter, name: str, module: nn.ReLU, x: Quantity) -> Quantity:
     return replace(x, relu=True, narrowed={})

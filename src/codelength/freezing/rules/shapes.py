@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from codelength.errors import FreezeError
-from codelength.exact.operations import Concat, Convolution, DepthToSpace, Permute, Reshape, Slice, Upsample
+from codelength.exact.operations import Concat, DepthToSpace, Permute, Reshape, Slice, SpaceToDepth, Upsample
 from codelength.freezing.emitter import STREAM_BITS, Emitter
 from codelength.freezing.quantity import Quantity
 from codelength.freezing.rules.registry import Call, NoRule, for_functions, for_modules
@@ -136,16 +136,13 @@ def pixel_shuffle(emitter: Emitter, name: str, module: nn.PixelShuffle, x: Quant
 
 @for_modules(nn.PixelUnshuffle)
 def pixel_unshuffle(emitter: Emitter, name: str, module: nn.PixelUnshuffle, x: Quantity) -> Quantity:
-    """A convolution with a stride that picks one pixel for each of its outputs."""
     f, (channels, rows, columns) = module.downscale_factor, x.shape
     if rows % f or columns % f:
         raise FreezeError(f"expected {name} on sizes that {f} divides, got {rows} x {columns}")
     x = emitter.narrow(x, STREAM_BITS)
     assert x.value is not None
-    weight = np.eye(channels * f * f, dtype=np.int64).reshape(channels * f * f, channels, f, f)
-    names = emitter.tensor(f"{name}.weight", weight), emitter.tensor(f"{name}.bias", np.zeros(len(weight), np.int64))
-    value = emitter.emit(Convolution(x.value, *names, (0, 0), f))
-    shape = (len(weight), rows // f, columns // f)
+    value = emitter.emit(SpaceToDepth(x.value, f))
+    shape = (channels * f * f, rows // f, columns // f)
     return replace(x, value=value, shape=shape, fraction=np.full(1, x.scale), peaks=None, narrowed={})
 
 
@@ -186,6 +183,8 @@ def concatenated(emitter: Emitter, parts: list[Quantity], largest: float) -> Qua
 
 
 def sliced(emitter: Emitter, x: Quantity, start: int, stop: int) -> Quantity:
+    if x.table is not None:  # an embedding or a constant whose scale is still to be chosen
+        return replace(x, table=x.table[:, start:stop], shape=(stop - start,), layout=None, narrowed={})
     assert x.value is not None
     fraction = np.broadcast_to(x.fraction, x.shape[:1])[start:stop]
     value = emitter.emit(Slice(x.value, start, stop))
