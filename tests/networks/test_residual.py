@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from codelength.networks.masked import InputScale
 from codelength.networks.residual import (
-    CausalBlock,
     CausalPixels,
+    CausalResidualBlock,
     ChannelsFirst,
     Labelled,
     Pixels,
@@ -44,7 +44,7 @@ def test_items_become_images_element_by_element() -> None:
 def test_blocks_begin_as_the_identity(kernel: int) -> None:
     x = images(2, 4, 5, 6).float()
     assert torch.equal(ResidualBlock(4, 7, kernel)(x), x)
-    assert torch.equal(CausalBlock(torch.zeros(4), torch.zeros(7), (kernel, kernel))(x), x)
+    assert torch.equal(CausalResidualBlock(torch.zeros(4), torch.zeros(7), (kernel, kernel))(x), x)
 
 
 def slow_convolution(layer: nn.Conv2d, x: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ def test_a_block_is_its_formula(kernel: int) -> None:
 def test_causal_blocks_see_earlier_pixels_and_lower_degrees(kernel: tuple[int, int]) -> None:
     """The residual connection is a channel's view of itself, so degrees hold with "at most"."""
     degrees, hidden = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 2, 2, 0])
-    block = scrambled(CausalBlock(degrees, hidden, kernel))
+    block = scrambled(CausalResidualBlock(degrees, hidden, kernel))
     height, width = 4, 5
     seen = dependencies(block, (4, height, width)).reshape(4, height, width, 4, height, width)
     found = set(map(tuple, seen.nonzero().tolist()))

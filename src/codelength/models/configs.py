@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from codelength.errors import RecipeError
+
 
 @dataclass(frozen=True)
 class MADEConfig:
@@ -92,3 +94,9 @@ class VAEConfig:
     free_nats: float = 0.0
     warmup_steps: int = 0
     seed: int = 0
+
+
+def need(condition: bool, message: str) -> None:
+    """Raise RecipeError with the message where a configuration does not fulfil the condition."""
+    if not condition:
+        raise RecipeError(message)

@@ -29,7 +29,6 @@ import torch
 from torch import Tensor, nn
 
 from codelength.distributions import named_leaf
-from codelength.errors import RecipeError
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch
@@ -37,6 +36,7 @@ from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 from codelength.models import orders as ordering
 from codelength.models.configs import MADEConfig as MADEConfig
+from codelength.models.configs import need
 from codelength.models.show import Described
 from codelength.networks.conditionals import DegreeConditional, UniformIndex
 from codelength.networks.masked import MaskedMLP
@@ -318,10 +318,6 @@ def _random_hidden_degrees(sizes: Sequence[int], dims: int, rng: np.random.Gener
 
 
 def _check(config: MADEConfig, space: Space) -> None:
-    def need(condition: bool, message: str) -> None:
-        if not condition:
-            raise RecipeError(message)
-
     need(not space.is_free, f"expected items of one size for made, got images of any size ({space.shape})")
     need(len(config.hidden) > 0 and min(config.hidden) > 0, f"expected sizes of hidden layers, got {config.hidden}")
     need(

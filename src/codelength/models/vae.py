@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from codelength.distributions import Categorical, Normal, named_leaf
-from codelength.errors import RecipeError
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 from codelength.models.configs import VAEConfig as VAEConfig
+from codelength.models.configs import need
 from codelength.models.objectives import LatentObjectives
 from codelength.models.show import Described
 from codelength.networks.conditionals import NetworkConditional, RasterConditional, UniformIndex
@@ -166,17 +166,13 @@ def _set_biases(layer: Any, values: Tensor) -> None:
 
 
 def _check(config: VAEConfig, space: Space) -> None:
-    def need(condition: bool, message: str) -> None:
-        if not condition:
-            raise RecipeError(message)
-
     need(not space.is_free, f"expected items of one size for vae, got images of any size ({space.shape})")
     need(
         len(config.latents) > 0 and min(config.latents) >= (1 if config.strides else 2),
         f"expected at least two units (of a grid, one channel) in each stochastic layer, got {config.latents}",
     )
     if config.strides:
-        _check_grids(config, space, need)
+        _check_grids(config, space)
     else:
         need(len(config.hidden) > 0 and min(config.hidden) > 0, f"expected sizes of hidden layers, got {config.hidden}")
         need(not config.neighbourhood, "a neighbourhood is for convolutional networks; give strides, too")
@@ -201,7 +197,7 @@ def _check(config: VAEConfig, space: Space) -> None:
     )
 
 
-def _check_grids(config: VAEConfig, space: Space, need: Any) -> None:
+def _check_grids(config: VAEConfig, space: Space) -> None:
     """What convolutional networks ask of a configuration."""
     strides, shape = config.strides, space.shape
     sizes: Any = shape[:2]

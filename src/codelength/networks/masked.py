@@ -201,7 +201,7 @@ class InputScale(nn.Module):
         return f"offset={self.offset}, scale_bits={self.scale_bits}"
 
 
-class ResidualBlock(nn.Module):
+class MaskedResidualBlock(nn.Module):
     """h + W2 relu(W1 relu(h)), all units keeping their degrees. Starts as the identity."""
 
     def __init__(self, degrees: Tensor, dropout: float = 0.0):
@@ -261,7 +261,7 @@ class MaskedMLP(nn.Module):
         self.scale = InputScale(*scale) if scale is not None else None
         self.input = MaskedLinear(input_degrees, hidden_degrees[0])
         self.hidden = nn.ModuleList([MaskedLinear(a, b) for a, b in zip(hidden_degrees, hidden_degrees[1:])])
-        self.blocks = nn.ModuleList([ResidualBlock(hidden_degrees[0], dropout) for _ in range(residual_blocks)])
+        self.blocks = nn.ModuleList([MaskedResidualBlock(hidden_degrees[0], dropout) for _ in range(residual_blocks)])
         self.output = MaskedLinear(hidden_degrees[-1], outputs)
         self.direct = MaskedLinear(input_degrees, outputs, bias=False) if direct else None
         self.order_input = IndexBias(orders, sizes[0]) if orders else None

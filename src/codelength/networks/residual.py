@@ -46,7 +46,7 @@ class ResidualBlock(nn.Module):
         return x + self.second(torch.relu(self.first(torch.relu(x))))
 
 
-class CausalBlock(nn.Module):
+class CausalResidualBlock(nn.Module):
     """The same between channels that have seen earlier pixels only; kernel (rows, columns) ends at the pixel's row."""
 
     def __init__(self, degrees: Tensor, hidden: Tensor, kernel: tuple[int, int] = (1, 1)) -> None:
@@ -199,7 +199,7 @@ class CausalPixels(Pixels):
         self.scale = scale
         self.first = CausalConv2d(torch.arange(1, channels + 1), own, kernel)
         hidden = [torch.arange(width) * channels // width for width in head]
-        self.head = nn.Sequential(*[CausalBlock(own, degrees) for degrees in hidden], nn.ReLU())
+        self.head = nn.Sequential(*[CausalResidualBlock(own, degrees) for degrees in hidden], nn.ReLU())
         end = CausalConv2d(own, outputs, (1, 1))
         with torch.no_grad():
             end.weight.mul_(0.1)

@@ -27,6 +27,7 @@ from typing import Any
 
 from codelength.errors import DataError, RecipeError
 from codelength.files import kind_of, open_regular
+from codelength.models.configs import need
 from codelength.models.registry import FAMILIES
 
 #: Bytes of a recipe; dots in it, since tomllib takes time that grows with the square of a key's parts.
@@ -78,12 +79,11 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        def need(condition: bool, name: str, expected: str) -> None:
-            if not condition:
-                raise RecipeError(f"expected training.{name} to be {expected}, got {getattr(self, name)!r}")
+        def check(condition: bool, name: str, expected: str) -> None:
+            need(condition, f"expected training.{name} to be {expected}, got {getattr(self, name)!r}")
 
         for name in ("steps", "batch", "validate_every"):
-            need(getattr(self, name) >= 1, name, "at least 1")
+            check(getattr(self, name) >= 1, name, "at least 1")
         for name in (
             "warmup_steps",
             "weight_decay",
@@ -94,13 +94,13 @@ class TrainingConfig:
             "max_minutes",
             "threads",
         ):
-            need(getattr(self, name) >= 0, name, "at least 0")
-        need(self.learning_rate > 0, "learning_rate", "above 0")
-        need(self.checkpoint_minutes > 0, "checkpoint_minutes", "above 0")
-        need(0 <= self.ema < 1, "ema", "from 0 to below 1")
-        need(self.precision in ("float32", "bfloat16"), "precision", "'float32' or 'bfloat16'")
-        need(self.optimizer in ("adamw", "muon"), "optimizer", "'adamw' or 'muon'")
-        need(self.binarize in ("", "dynamic"), "binarize", "'' or 'dynamic'")
+            check(getattr(self, name) >= 0, name, "at least 0")
+        check(self.learning_rate > 0, "learning_rate", "above 0")
+        check(self.checkpoint_minutes > 0, "checkpoint_minutes", "above 0")
+        check(0 <= self.ema < 1, "ema", "from 0 to below 1")
+        check(self.precision in ("float32", "bfloat16"), "precision", "'float32' or 'bfloat16'")
+        check(self.optimizer in ("adamw", "muon"), "optimizer", "'adamw' or 'muon'")
+        check(self.binarize in ("", "dynamic"), "binarize", "'' or 'dynamic'")
 
 
 @dataclass(frozen=True)
