@@ -17,6 +17,8 @@ from codelength.coding.stack import Stack
 from codelength.errors import NotRepresentable, ProgramError, StackExhausted
 from codelength.exact.steps import AffineStep, OffsetStep
 from codelength.exact.uniform import MAX_UNIFORM, pop_uniform, push_uniform
+from codelength.laws import blocks
+from codelength.laws.contract import Law
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.pushforward import Floor
 
@@ -344,14 +346,14 @@ def test_groups_stay_within_memory_however_dear_their_latents_are(monkeypatch):
     items = frozen.sample(60, seed=1)
     sizes, words = frozen.encode_block(items, limit=1)
     assert np.array_equal(frozen.decode_block(words, sizes, items.shape[1:]), items)
-    push = FrozenModel._encode_block
+    encode = blocks.encode_from
 
-    def dear(self: FrozenModel, items: np.ndarray, lanes: int, limit: int, first: int) -> Any:
+    def dear(law: Law, latents: bool, items: np.ndarray, lanes: int, limit: int, first: int) -> Any:
         if first < min(20, len(items)):
             raise StackExhausted("the stack is exhausted")
-        return push(self, items, lanes, limit, first)
+        return encode(law, latents, items, lanes, limit, first)
 
-    monkeypatch.setattr(FrozenModel, "_encode_block", dear)
+    monkeypatch.setattr(blocks, "encode_from", dear)
     assert frozen.encode_block(items, limit=3)[0][-1] >= 20
     monkeypatch.setattr(FrozenModel, "group_limit", lambda self, shape: 15)
     with pytest.raises(NotRepresentable, match="15 items, as many as fit"):

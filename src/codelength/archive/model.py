@@ -80,6 +80,6 @@ def load_model(data: bytes) -> Model:
 
 def known_features() -> Collection[int]:
     """Feature numbers that the default loader knows."""
-    from codelength.laws.frozen import KNOWN_FEATURES
+    from codelength.laws.model_file import KNOWN_FEATURES
 
     return KNOWN_FEATURES

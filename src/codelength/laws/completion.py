@@ -17,10 +17,11 @@ import numpy as np
 from codelength.coding.stack import Stack
 from codelength.errors import NotRepresentable, UsageError
 from codelength.exact.conditional import arrange
+from codelength.laws.blocks import GROUP_MEMORY
 from codelength.laws.chain import Chain, Group
 from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Context, Law
-from codelength.laws.frozen import GROUP_MEMORY, FrozenModel
+from codelength.laws.frozen import FrozenModel
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Switch
 from codelength.laws.pushforward import Floor, Pushforward
