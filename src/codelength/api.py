@@ -6,49 +6,34 @@ a frozen model, a packaged name, a run folder or a model file.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import io
 import math
 import operator
 import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import codelength
 from codelength.archive.extract import extract
 from codelength.archive.figures import Figures
-from codelength.archive.layout import MAGIC as ARCHIVE_MAGIC
 from codelength.archive.opened import CACHE_BYTES, ArchiveItems
 from codelength.archive.read_cost import ReadCost, parse_block
 from codelength.archive.reader import MEMORY as READER_MEMORY
 from codelength.archive.reader import Archive
+from codelength.archive.target import check_target
 from codelength.archive.verify import verify as verify_archive
 from codelength.archive.writer import write_archive
 from codelength.data import DataSet, datasets, load_data
 from codelength.data.images import ImageFiles
 from codelength.data.opened import open_data
-from codelength.data.seeded import choose
-from codelength.data.spec import check_spec
-from codelength.errors import NotFrozen, NotRepresentable, UsageError, needing_torch
-from codelength.files import check_destination, exists_already, write_atomically
-from codelength.laws.space import Space
-from codelength.likelihood.batches import as_they_are, batches
-from codelength.likelihood.estimate import estimate, estimate_by
-from codelength.likelihood.methods import Density
+from codelength.errors import NotRepresentable, UsageError, needing_torch
+from codelength.evaluation import evaluate_as
 from codelength.likelihood.result import Estimate, worse_than_uniform
 from codelength.likelihood.settings import Settings
-from codelength.resolve import (
-    find_packaged,
-    load_model,
-    model_path,
-    packaged_name,
-    run_folder,
-)
+from codelength.resolve import check_names, find_packaged, frozen_model, load_model, packaged_name
 from codelength.weights import Packaged, packaged
 
 if TYPE_CHECKING:
@@ -57,9 +42,8 @@ if TYPE_CHECKING:
 
     from codelength.freezing.freeze import FreezeReport
     from codelength.laws.frozen import FrozenModel
+    from codelength.resolve import Model
     from codelength.training.run import Run
-
-    Model = str | os.PathLike[str] | FrozenModel
 
 Data = str | os.PathLike[str] | np.ndarray | Sequence[Any] | DataSet | ArchiveItems
 
@@ -145,7 +129,7 @@ def compress(
     check_target(archive, data, force=force)
     check_names(model, data)
     opened = open_data(data, layout=layout, trust_download=trust_download)
-    frozen = _frozen(model)
+    frozen = frozen_model(model)
     figures = write_archive(
         Path(archive),
         opened.archived,
@@ -181,23 +165,6 @@ def _larger(figures: Figures, size: int) -> str:
     if figures.payload_bytes < size:
         return f"{text}, since the model takes {figures.model_bytes:,}; --no-embed-model leaves it out"
     return f"{text}; another model may suit it, or it is compressed already"
-
-
-def check_target(archive: str | os.PathLike[str], data: Any, *, force: bool) -> None:
-    """Raise UsageError where writing the archive would replace a file that it must not, or be a part of the data."""
-    path = Path(archive)
-    check_destination(path)
-    if isinstance(data, str | os.PathLike) and os.path.exists(data):
-        source, target = os.path.realpath(data), os.path.realpath(path)
-        if target == source or target.startswith(source + os.sep):
-            raise UsageError(f"expected an archive outside of the data {data}, got {path}; choose another place")
-    if path.is_file():
-        with path.open("rb") as file:
-            begin = file.read(len(ARCHIVE_MAGIC))
-        if begin and begin != ARCHIVE_MAGIC:
-            raise UsageError(f"{path} is there already and is no archive; choose another name or move it away")
-    if os.path.lexists(path) and not force:
-        raise exists_already(path)
 
 
 def decompress(
@@ -338,7 +305,7 @@ def open_archive(
     """
 
     def resolve(sha256: str, name: str) -> FrozenModel | None:
-        return find_packaged(sha256, name) if model is None else _frozen(model)
+        return find_packaged(sha256, name) if model is None else frozen_model(model)
 
     limit = READER_MEMORY if max_memory is None else max_memory
     return Archive.open(Path(archive), resolve, max_memory=limit)
@@ -404,89 +371,6 @@ def evaluate(
     return evaluate_as(model, loaded, settings, progress=progress)
 
 
-def evaluate_as(
-    model: Model | nn.Module, data: DataSet, settings: Settings, *, progress: Callable[[int], None] | None = None
-) -> Estimate:
-    """``evaluate`` as the settings say."""
-    density, space = _density(model, settings.arithmetic, settings.device)
-    limit = settings.limit
-    index = None if limit is None or limit >= len(data) else choose(len(data), limit, settings.seed)
-    size = _batch_size(model, data, settings.max_memory)
-    if density.arithmetic == "float" and space is not None:
-        _check_causal(density, data, space, index)
-    if getattr(density, "stated", False) and density.kind != "exact" and settings.estimator != "elbo":
-        raise UsageError(
-            f"{settings.estimator} needs to know how the likelihood is put together, and a {type(model).__name__} has "
-            "no law() to tell; leave the estimator out"
-        )
-    if density.kind == "exact" or settings.on_the_grid:
-        result = estimate(
-            density,
-            batches(data, space, index, size=size) if space is not None else as_they_are(data, index, size=size),
-            settings,
-            preprocessing=data.preprocessing,
-            progress=progress,
-        )
-        return result if space is None else dataclasses.replace(result, symbols=space.symbols)
-    if settings.arithmetic == "frozen":
-        raise UsageError(
-            f"{settings.estimator} with these options needs continuous latents, which frozen arithmetic does not have; "
-            "leave --arithmetic out, and a frozen model is evaluated in floating point"
-        )
-    with needing_torch(f"{settings.estimator} with continuous latents"):
-        from codelength.likelihood.continuous import ROWS, Continuous
-
-    inner = density.model if hasattr(density, "model") else density.module  # type: ignore[attr-defined]
-    # A limit of memory is kept about as well as a density of draws allows: activations are kept for gradients.
-    rows = 0 if settings.max_memory is None else min(ROWS, size)
-    continuous = Continuous(inner, settings, rows=rows)
-    method = continuous.method()
-    result = estimate_by(
-        method, batches(data, space, index, size=method.batch), preprocessing=data.preprocessing, progress=progress
-    )
-    both = continuous.two_sided(settings.two_sided) if settings.two_sided else None
-    return dataclasses.replace(result, two_sided=both, symbols=space.symbols)
-
-
-def _check_causal(density: Any, data: DataSet, space: Space, index: np.ndarray | None) -> None:
-    """Whether the networks of a module keep to their order. What cannot be looked at is not called exact."""
-    from codelength.likelihood.causality import ITEMS, check_causal
-
-    if getattr(density, "stated", False):
-        return
-    few = np.arange(min(ITEMS, len(data))) if index is None else index[:ITEMS]
-    for batch in batches(data, space, few):
-        if not check_causal(density.module, batch.items, device=density.device) and density.kind == "exact":
-            density.kind = "unchecked"
-
-
-def _batch_size(model: Any, data: DataSet, max_memory: int | None) -> int:
-    if max_memory is None or not _is_frozen(model) or data.items is None:
-        return 1024
-    return max(1, min(1024, max_memory // model.memory_bytes(1, data.items.shape[1:])))
-
-
-def _density(model: Any, arithmetic: str | None, device: str) -> tuple[Density, Any]:
-    """What is to be evaluated and its space, None for a module that states none."""
-    if isinstance(model, str | os.PathLike) and arithmetic == "float":
-        module: Any = load_run(run_folder(model)).model
-        from codelength.likelihood.floating import FloatDensity
-
-        return FloatDensity(module, device), module.space
-    if isinstance(model, str | os.PathLike) or _is_frozen(model):
-        if arithmetic == "float":
-            raise UsageError("a frozen model computes in integers; give the run folder or the module for floats")
-        frozen = _frozen(model)
-        from codelength.likelihood.densities import FrozenDensity
-
-        return FrozenDensity(frozen), frozen.space
-    if arithmetic == "frozen":
-        raise NotFrozen("expected a frozen model, got a module in floating point; freeze it first")
-    with needing_torch("a model in floating point"):
-        from codelength.likelihood.floating import density_of
-    return density_of(model, device), getattr(model, "space", None)
-
-
 def inpaint(
     model: Model, image: np.ndarray, mask: np.ndarray, *, count: int = 1, seed: int = 0, draws: int = 64
 ) -> np.ndarray:
@@ -500,7 +384,7 @@ def inpaint(
 
     See ``codelength.laws.completion.complete`` for what they are draws of.
     """
-    frozen = _frozen(model)
+    frozen = frozen_model(model)
     if np.ndim(image) and np.ndim(image) == len(frozen.space.shape) + 1 and frozen.space.admits(np.shape(image)[1:]):
         raise NotRepresentable(
             f"expected one item to complete, got an array of {len(image)} of them; give one, such as image[0]"
@@ -508,42 +392,6 @@ def inpaint(
     from codelength.laws.completion import complete
 
     return complete(frozen, np.asarray(image), np.asarray(mask), count, seed=seed, draws=draws)
-
-
-def inpainting_inputs(model: FrozenModel, image: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
-    """An image and a mask from their files, as an item of the model and as booleans of its shape."""
-    items = next(batches(load_data(image)[:1], model.space)).items[0]
-    found = load_data(mask)
-    flags = np.asarray(found.items[0] if found.items is not None else found.images[0]) != 0  # type: ignore[index]
-    if flags.ndim == items.ndim - 1 and flags.shape == items.shape[:-1]:
-        flags = np.repeat(flags[..., None], items.shape[-1], axis=-1)
-    if flags.size != items.size:
-        raise UsageError(f"expected a mask of the image's shape {items.shape}, got {flags.shape} in {mask}")
-    return items, flags.reshape(items.shape)
-
-
-def save_manifold(model: Model, side: int, path: str | os.PathLike[str]) -> None:
-    """The manifold of a model of two latent numbers, as ``codelength.report.manifold`` makes it, by rows: a picture
-    (``.png``), or an array (``.npy``) of its items. Raises UsageError for other models."""
-    from codelength.report.manifold import manifold
-
-    frozen = _frozen(model)
-    items, values = manifold(frozen, side)
-    save_items(items, Space(frozen.space.shape, values), path, columns=side)
-
-
-def save_items(items: np.ndarray, space: Space, path: str | os.PathLike[str], *, columns: int | None = None) -> None:
-    """Items as a picture (``.png``) of so many columns, or an array of the least unsigned type that holds them
-    (``.npy``)."""
-    path = Path(path)
-    buffer = io.BytesIO()
-    if path.suffix.lower() == ".npy":
-        np.save(buffer, items.astype(np.uint8 if space.symbols <= 256 else np.uint16))
-    else:
-        from codelength.report.sheet import contact_sheet
-
-        contact_sheet(items, space.symbols, columns=columns).save(buffer, "PNG")
-    write_atomically(path, buffer.getvalue())
 
 
 # ---- training ----------------------------------------------------------------------------------------------
@@ -653,24 +501,3 @@ def about(command: str, seed: int | None = None) -> dict[str, Any]:
 def as_data(data: Data, *, layout: str | None = None, trust_download: bool = False) -> DataSet:
     """Any form of data as a data set."""
     return open_data(data, layout=layout, trust_download=trust_download).data_set
-
-
-def check_names(model: Any, data: Any = None) -> None:
-    """Raise UsageError or DataError where a model or data is named that is not there; nothing is read or imported."""
-    if isinstance(model, str | os.PathLike):
-        model_path(model)
-    if isinstance(data, str | os.PathLike):
-        check_spec(data)
-
-
-def _is_frozen(model: Any) -> TypeGuard[FrozenModel]:
-    frozen = sys.modules.get("codelength.laws.frozen")  # without it there is no such model
-    return frozen is not None and isinstance(model, frozen.FrozenModel)
-
-
-def _frozen(model: Any) -> FrozenModel:
-    if _is_frozen(model):
-        return model
-    if isinstance(model, str | os.PathLike):
-        return load_model(model)
-    raise NotFrozen(f"expected a frozen model, got a {type(model).__name__} in floating point; freeze it first")

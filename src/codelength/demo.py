@@ -17,6 +17,7 @@ import codelength
 from codelength import api
 from codelength.errors import CodelengthError
 from codelength.report.codecs import CodecSize, codec_sizes
+from codelength.report.pictures import save_items
 from codelength.report.text import show_archive, show_estimate, table
 
 RECIPE = "made-digits"
@@ -97,8 +98,8 @@ def demo(out: Path, *, say: Callable[[str], None] = print, quiet: bool = True, d
 
     sizes = codec_sizes(data.items, data.space.symbols if data.space else 256)
     say(f"\nBytes for the same {len(data):,} items:\n{codec_table(written, sizes)}\n{verdict(written, sizes)}")
-    api.save_items(model.sample(SAMPLES, seed=0), model.space, out / "samples.png")
-    api.save_items(data.items[:SAMPLES], model.space, out / "digits.png")
+    save_items(model.sample(SAMPLES, seed=0), model.space, out / "samples.png")
+    save_items(data.items[:SAMPLES], model.space, out / "digits.png")
     say(f"\nPictures: {out / 'samples.png'} (drawn by the model), {out / 'digits.png'} (real)")
     seconds = time.monotonic() - start
     say(f"{seconds:.0f} seconds, {trained - start:.0f} of them training")

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
-from codelength.errors import ProgramError, UsageError
+from codelength.data.spec import check_spec
+from codelength.errors import NotFrozen, ProgramError, UsageError
 from codelength.files import read_regular
 from codelength.weights import packaged
 
 if TYPE_CHECKING:
     from codelength.laws.frozen import FrozenModel
+
+    #: What users name as a model.
+    Model = str | os.PathLike[str] | FrozenModel
 
 #: The frozen model in a run folder.
 FROZEN_FILE = "model.clm"
@@ -83,3 +88,26 @@ def packaged_name(model: FrozenModel, spec: Any = None) -> str:
     candidates = [spec] if isinstance(spec, str) and spec in known else list(known)
     data = model.to_bytes()
     return next((name for name in candidates if known[name].path.read_bytes() == data), "")
+
+
+def check_names(model: Any, data: Any = None) -> None:
+    """Raise UsageError or DataError where a model or data is named that is not there; nothing is read or imported."""
+    if isinstance(model, str | os.PathLike):
+        model_path(model)
+    if isinstance(data, str | os.PathLike):
+        check_spec(data)
+
+
+def is_frozen(model: Any) -> TypeGuard[FrozenModel]:
+    """Whether it is one, found out without importing what that takes."""
+    frozen = sys.modules.get("codelength.laws.frozen")  # without it there is no such model
+    return frozen is not None and isinstance(model, frozen.FrozenModel)
+
+
+def frozen_model(model: Any) -> FrozenModel:
+    """A model as it is, or by what users name. Raises NotFrozen for a torch module, and as ``load_model`` does."""
+    if is_frozen(model):
+        return model
+    if isinstance(model, str | os.PathLike):
+        return load_model(model)
+    raise NotFrozen(f"expected a frozen model, got a {type(model).__name__} in floating point; freeze it first")

@@ -68,8 +68,9 @@ def compress(
     pipes.check_inputs(data)
     output = pipes.Output(archive, "archive.clen", json)
     from codelength import api
+    from codelength.archive.target import check_target
 
-    api.check_target(output.path, data, force=force)
+    check_target(output.path, data, force=force)
     options.check_names(model, None if pipes.is_pipe(data) else data, device=resources.device)
     costs: list[ReadCost] = []
     figures = api.compress(

@@ -52,6 +52,7 @@ def evaluate(
     if per_item is not None and per_item.suffix not in (".npy", ".csv"):
         raise UsageError(f"expected a name that ends in .npy or .csv for figures per item, got {per_item}")
     from codelength import api
+    from codelength.evaluation import evaluate_as
     from codelength.likelihood.comparison import compare
     from codelength.likelihood.settings import Settings
 
@@ -87,7 +88,7 @@ def evaluate(
                 )
         with task("evaluating", total) as advance:
             asked = name if settings.arithmetic == "float" else frozen
-            return frozen, api.evaluate_as(asked, loaded, settings, progress=advance)
+            return frozen, evaluate_as(asked, loaded, settings, progress=advance)
 
     frozen, result = one(model)
     figures = {"model": model, "data": data, **result.to_json()}
@@ -171,14 +172,17 @@ def sample(
             options.check_names(None, str(picture))
     options.check_names(model, device=resources.device)
     from codelength import api
+    from codelength.report.pictures import save_items, save_manifold
 
     frozen = api.load(model)
     if manifold:
-        api.save_manifold(frozen, count, out)
+        save_manifold(frozen, count, out)
         say(f"wrote the manifold at {count} x {count} latents to {out}", quiet=quiet)
         return
     if inpaint is not None and mask is not None:
-        image, keep = api.inpainting_inputs(frozen, inpaint, mask)
+        from codelength.cli.completion import image_and_mask
+
+        image, keep = image_and_mask(frozen, inpaint, mask)
         with task("completing", None):
             items = api.inpaint(frozen, image, keep, count=count, seed=seed, draws=draws)
     else:
@@ -191,7 +195,7 @@ def sample(
             )
         with task(f"drawing {count:,} items", None):
             items = frozen.sample(count, seed=seed, shape=size)
-    api.save_items(items, frozen.space, out)
+    save_items(items, frozen.space, out)
     say(f"wrote {count} items to {out}", quiet=quiet)
 
 

@@ -259,9 +259,9 @@ def prepare(resources: Resources, quiet: bool) -> None:
 
 def check_names(model: str | Path | None, data: str | None = None, *, device: str = "cpu") -> None:
     """Refuse a model or data that is not there, then make the device ready, which takes PyTorch."""
-    from codelength import api
+    from codelength import resolve
 
-    api.check_names(model, data)
+    resolve.check_names(model, data)
     use_device(device)
 
 
