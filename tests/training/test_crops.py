@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from codelength.data.dataset import items_sha256
 from codelength.data.load import load_data
 from codelength.errors import CheckpointError, DataError
 from codelength.training import loop
 from codelength.training.config import TrainingConfig
-from codelength.training.crops import Crops
 from codelength.training.data import load_split
+from codelength.training.draws import Binarized, Crops, Items
 from codelength.training.run import train
 
 RECIPE = """
@@ -48,7 +49,7 @@ def places(crops: np.ndarray, columns: int) -> np.ndarray:
 
 def test_every_window_is_drawn_equally_often():
     image = np.arange(30).reshape(5, 6)
-    crops = Crops([np.zeros((3, 3), int), image], 3)
+    crops = Crops([np.zeros((3, 3), int), image], 3, "a")
     drawn = crops(torch.ones(6000, dtype=torch.long), torch.Generator().manual_seed(0)).numpy()
     for crop, (top, left) in zip(drawn, places(drawn, 6)):
         assert np.array_equal(crop, image[top : top + 3, left : left + 3])
@@ -60,9 +61,11 @@ def test_every_window_is_drawn_equally_often():
 
 def test_fixed_crops_are_the_same_every_time_and_lie_in_their_images():
     images = [100 * k + np.arange(5 * (6 + k)).reshape(5, 6 + k) for k in range(3)]
-    crops = Crops(images, 3, np.array([0, 2]))
-    found = crops.fixed("a")
-    assert np.array_equal(found, crops.fixed("a")) and found.shape == (2, 3, 3)
+    crops = Crops(images, 3, "a").only(np.array([0, 2]))
+    found = crops.fixed(np.arange(2))
+    assert np.array_equal(found, crops.fixed(np.arange(2))) and found.shape == (2, *crops.shape) == (2, 3, 3)
+    assert np.array_equal(found, Crops(images, 3, "a").fixed(np.array([0, 2])))
+    assert np.array_equal(crops.only(np.array([1])).fixed(np.array([0])), found[1:])
     for crop, image in zip(found, (images[0], images[2])):
         row, column = np.argwhere(image == crop[0, 0])[0]
         assert np.array_equal(crop, image[row : row + 3, column : column + 3])
@@ -108,7 +111,7 @@ def _hidden(folder, name):
     number = int(name[:2])
     shown = np.arange(45).reshape(5, 9)
     images = [shown if k == number else np.zeros((9, 9), int) for k in range(20)]
-    crop = Crops(images, 4).fixed(load_data(folder).name)[number]
+    crop = Crops(images, 4, load_data(folder).name).fixed(np.array([number]))
     left = np.setdiff1d(shown, crop)
     return np.unravel_index(left[0], shown.shape)
 
@@ -116,10 +119,11 @@ def _hidden(folder, name):
 def test_grey_crops_are_binarized_anew():
     grey = np.random.default_rng(1).integers(0, 256, (40, 6, 7)).astype(np.uint8)
     split = load_split(grey, TrainingConfig(crop=4, binarize="dynamic"))
-    assert split.items.shape == (36, 4, 4) and split.valid_items.shape == (4, 4, 4)
-    assert split.space.symbols == 2 and split.binarize == "dynamic" and split.valid_items.max() == 1
-    assert split.crops is not None and len(split.crops) == 36
-    assert split.crops(torch.arange(36), torch.Generator().manual_seed(0)).max() > 1  # grey until the loop draws them
+    assert (len(split.items), len(split.valid_items)) == (36, 4)
+    assert split.items.shape == split.valid_items.shape == (4, 4)
+    assert split.space.symbols == 2 and split.binarize == "dynamic" and split.valid_items.fixed(np.arange(4)).max() == 1
+    assert isinstance(split.items, Crops)
+    assert split.items(torch.arange(36), torch.Generator().manual_seed(0)).max() > 1  # grey until the loop draws them
 
 
 def test_images_smaller_than_a_crop_are_named(folder):
@@ -129,3 +133,31 @@ def test_images_smaller_than_a_crop_are_named(folder):
         load_split(folder, TrainingConfig())
     with pytest.raises(DataError, match="images of one mode"):
         load_split(load_data(np.zeros((9, 5), np.uint8)), TrainingConfig(crop=2))
+
+
+def test_items_are_read_when_they_are_drawn_and_known_by_their_values(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (50, 3, 2)).astype(np.uint8)
+    np.save(tmp_path / "items.npy", values)
+    mapped = np.load(tmp_path / "items.npy", mmap_mode="r")
+    some = np.array([4, 30, 7])
+    items = Items(mapped).only(some)
+    assert items.values is mapped and items.sha256 == items_sha256(values[some])
+    drawn = items(torch.tensor([2, 0]), torch.Generator())
+    assert np.array_equal(drawn.numpy(), values[[7, 4]]) and np.array_equal(items.fixed(np.arange(3)), values[some])
+
+
+def test_pieces_are_all_items_in_their_order(monkeypatch):
+    monkeypatch.setattr("codelength.training.draws.PIECE", 4 * 6)
+    values = np.arange(66, dtype=np.uint8).reshape(11, 3, 2)
+    pieces = list(Items(values).pieces())
+    assert [start for start, _ in pieces] == [0, 4, 8]
+    assert np.array_equal(np.concatenate([piece for _, piece in pieces]), values)
+
+
+def test_binarized_draws_are_ones_as_often_as_they_are_bright():
+    grey = np.tile(np.array([0, 51, 204, 255], np.uint8), (4000, 1))
+    draws = Binarized(Items(grey))
+    drawn = draws(torch.arange(4000), torch.Generator().manual_seed(0)).numpy()
+    for found in (drawn, draws.fixed(np.arange(4000))):
+        assert np.abs(found.mean(0) - grey[0] / 255).max() < 4 * 0.4 / np.sqrt(4000)
+    assert np.array_equal(draws.fixed(np.arange(9)), draws.fixed(np.arange(9)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -208,17 +208,28 @@ def take(images: Sequence[np.ndarray], indices: Any) -> Sequence[np.ndarray]:
     return [images[int(i)] for i in chosen]
 
 
-def items_sha256(items: np.ndarray) -> str:
+def items_sha256(items: np.ndarray, index: np.ndarray | None = None) -> str:
     """SHA-256 of items (n, *shape) by value: the same for every byte order, memory order and integer width.
 
     Hashed are the ASCII line ``codelength items 1 <type> <n>,<size>,...\\n`` and then the elements in
     row-major order, little-endian. Integers and booleans are written in the narrowest of uint8, uint16,
     uint32, uint64 that holds every value (of int8, int16, int32, int64 when one is negative), floats as they
     are.
+
+    index: numbers (k,) of the items, which are read in pieces; all where None.
     """
     dtype = items.dtype
+    count = len(items) if index is None else len(index)
+    # In pieces of about 16 MiB, so that hashing a large mapped file does not load it.
+    step = max(1, 2**24 // max(1, dtype.itemsize * int(np.prod(items.shape[1:], dtype=np.int64))))
+
+    def pieces() -> Iterator[np.ndarray]:
+        for start in range(0, count, step):
+            yield items[start : start + step] if index is None else items[index[start : start + step]]
+
     if dtype.kind in "biu":
-        low, high = (int(items.min()), int(items.max())) if items.size else (0, 0)
+        ends = [(int(piece.min()), int(piece.max())) for piece in pieces() if piece.size]
+        low, high = min((low for low, _ in ends), default=0), max((high for _, high in ends), default=0)
         for width in (1, 2, 4, 8):
             bits = 8 * width
             if low >= 0 and high < 2**bits:
@@ -228,10 +239,8 @@ def items_sha256(items: np.ndarray) -> str:
                 dtype = np.dtype(f"<i{width}")
                 break
     dtype = dtype.newbyteorder("<")
-    header = f"codelength items 1 {dtype.name} {','.join(str(size) for size in items.shape)}\n"
+    header = f"codelength items 1 {dtype.name} {','.join(map(str, (count, *items.shape[1:])))}\n"
     digest = hashlib.sha256(header.encode("ascii"))
-    # In pieces of about 16 MiB, so that hashing a large mapped file does not load it.
-    step = max(1, 2**24 // max(1, dtype.itemsize * int(np.prod(items.shape[1:], dtype=np.int64))))
-    for start in range(0, len(items), step):
-        digest.update(np.ascontiguousarray(items[start : start + step], dtype=dtype).data)
+    for piece in pieces():
+        digest.update(np.ascontiguousarray(piece, dtype=dtype).data)
     return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 
 from codelength.data import DataSet
-from codelength.data.dataset import items_sha256
 from codelength.data.opened import open_data
 from codelength.data.registry import REGISTRY
-from codelength.data.seeded import binarize, choose
+from codelength.data.seeded import choose
 from codelength.data.spec import parse_spec, validation_of
 from codelength.errors import DataError
 from codelength.laws.space import Space
 from codelength.training.config import TrainingConfig
-from codelength.training.crops import Crops
+from codelength.training.draws import Binarized, Crops, Draws, Items
 
 #: Of data without a validation split, every so many-th item (chosen at random) is set aside.
 HELD_OUT = 10
@@ -30,17 +29,17 @@ CALIBRATION_ITEMS = 1024
 
 @dataclass(frozen=True)
 class Split:
-    """items (n, *shape), labels (n,) or None, for training and validation; what space they live in when trained on.
+    """Items to train on and to validate with, their labels (n,) or None, and the space they live in when trained on.
 
-    shape: of the array that the items came from, None where they came from none. valid_name: of the split that the
-    validation items are, empty where they are set aside from the data that was named. index, valid_index: the numbers
-    of the items in their split. crops: where every visit cuts its items anew out of images, and ``items`` is one seeded
-    crop of each; None where it takes them as they are. images_sha256: of those images.
+    items: grey, where ``binarize`` says that they are binarized at every visit. shape: of the array that the items came
+    from, None where they came from none. valid_name: of the split that the validation items are, empty where they are
+    set aside from the data that was named. index, valid_index: the numbers of the items in their split. images_sha256:
+    of the images where items are cut out of them, else empty.
     """
 
-    items: np.ndarray
+    items: Draws
     labels: np.ndarray | None
-    valid_items: np.ndarray
+    valid_items: Draws
     valid_labels: np.ndarray | None
     space: Space
     name: str
@@ -49,7 +48,6 @@ class Split:
     valid_name: str = ""
     index: np.ndarray | None = None
     valid_index: np.ndarray | None = None
-    crops: Crops | None = None
     images_sha256: str = ""
 
     @cached_property
@@ -57,13 +55,13 @@ class Split:
         """Of all items by value, in their order: those to train on and those to validate with."""
         digest = hashlib.sha256(b"codelength training 1\n")
         for items in (self.items, self.valid_items):
-            digest.update(items_sha256(items).encode() + b"\n")
+            digest.update(items.sha256.encode() + b"\n")
         digest.update(self.images_sha256.encode())
         return digest.hexdigest()
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.space.shape)) or "one element"
-        cropped = "" if self.crops is None else ", cut out at random at every visit"
+        cropped = ", cut out at random at every visit" if self.images_sha256 else ""
         dynamic = ", binarized anew at every visit" if self.binarize else ""
         valid = "of their own split" if self.valid_name else "set aside"
         text = (
@@ -76,7 +74,7 @@ class Split:
             text += f"\nnote: each row of the array {array} is an item; one image by itself would be array[None]"
         return text
 
-    def parts(self) -> Iterator[tuple[np.ndarray, np.ndarray | None, Callable[[int], str]]]:
+    def parts(self) -> Iterator[tuple[Draws, np.ndarray | None, Callable[[int], str]]]:
         """Items and labels to train on, then those to validate with; each with a function that names the item of a
         row."""
 
@@ -88,8 +86,8 @@ class Split:
 
     def some(self, count: int) -> np.ndarray:
         """At most so many of the items to train on, chosen at random (seeded), as the model sees them."""
-        items = self.items[choose(len(self.items), min(count, len(self.items)), seed=0)]
-        return binarize(items.astype(np.uint8), "calibration", 0) if self.binarize else items
+        seen = Binarized(self.items) if self.binarize else self.items
+        return seen.fixed(choose(len(self.items), min(count, len(self.items)), seed=0))
 
 
 def stored_spec(data: Any) -> str:
@@ -110,26 +108,18 @@ def load_split(data: Any, config: TrainingConfig, trust_download: bool = False) 
     valid = validation_of(data)
     train_set = open_data(data, split="train", trust_download=trust_download).data_set
     valid_set = None if valid is None else open_data(valid, trust_download=trust_download).data_set
-    if config.crop:
-        return _cropped(train_set, valid_set, config)
-    items, space = _checked(train_set)
-    return _split(train_set, valid_set, items, space, config)
-
-
-def _split(
-    train_set: DataSet, valid_set: DataSet | None, items: np.ndarray, space: Space, config: TrainingConfig
-) -> Split:
-    labels = train_set.labels
+    items, space = _draws(train_set, config.crop, train_set.name)
+    labels, valid_labels = train_set.labels, None
     index = valid_index = None
-    if valid_set is None:
-        valid = choose(len(items), max(1, len(items) // HELD_OUT), seed=0)
-        rest = np.setdiff1d(np.arange(len(items)), valid)
-        valid_items, valid_labels = items[valid], None if labels is None else labels[valid]
-        items, labels = items[rest], None if labels is None else labels[rest]
-        index, valid_index = rest, valid
+    if valid_set is not None:
+        valid_items, _ = _draws(valid_set, config.crop, f"validation of {valid_set.name}")
+        valid_labels = valid_set.labels
     else:
-        assert valid_set.items is not None
-        valid_items, valid_labels = valid_set.items, valid_set.labels
+        valid_index = choose(len(items), max(1, len(items) // HELD_OUT), seed=0)
+        index = np.setdiff1d(np.arange(len(items)), valid_index)
+        items, valid_items = items.only(index), items.only(valid_index)
+        if labels is not None:
+            labels, valid_labels = labels[index], labels[valid_index]
     if len(items) == 0:
         raise DataError(f"expected at least two items to train on, got {len(train_set)} in {train_set.name}")
     if len(valid_items) == 0:
@@ -139,8 +129,10 @@ def _split(
         if train_set.binarize != "dynamic" and space.symbols != 256:
             raise DataError(f"dynamic binarization needs grey values 0 .. 255, {train_set.name} has {space.symbols}")
         space = Space(space.shape, 2)
-        if valid_set is None or int(valid_items.max(initial=0)) > 1:  # else it comes drawn, once for everybody
-            valid_items = binarize(valid_items.astype(np.uint8), f"validation of {train_set.name}", 0)
+        # A split that comes with the data was drawn once for everybody.
+        if valid_set is None or any(piece.max(initial=0) > 1 for _, piece in valid_items.pieces()):
+            drawn = Binarized(valid_items, f"validation of {train_set.name}").fixed(np.arange(len(valid_items)))
+            valid_items = Items(drawn)
     members = train_set.origin.members
     return Split(
         items,
@@ -150,24 +142,21 @@ def _split(
         space,
         train_set.name,
         "dynamic" if dynamic else "",
-        shape=members[0].shape if len(members) == 1 else None,
+        shape=members[0].shape if len(members) == 1 and not config.crop else None,
         valid_name="" if valid_set is None else valid_set.name,
         index=index,
         valid_index=valid_index,
+        images_sha256=train_set.sha256 if config.crop else "",
     )
 
 
-def _cropped(train_set: DataSet, valid_set: DataSet | None, config: TrainingConfig) -> Split:
-    """Squares of images, which may differ in size: seeded ones of each, and where to draw others from."""
-    space = _of_crops(train_set, config.crop)
-    crops = Crops(train_set.values, config.crop)
-    if valid_set is not None:
-        _of_crops(valid_set, config.crop)
-        of_valid = Crops(valid_set.values, config.crop).fixed(f"validation of {valid_set.name}")
-        valid_set = replace(valid_set, items=of_valid, images=None)
-    split = _split(train_set, valid_set, crops.fixed(train_set.name), space, config)
-    drawn = Crops(crops.images, config.crop, split.index)
-    return replace(split, shape=None, crops=drawn, images_sha256=train_set.sha256)
+def _draws(data: DataSet, side: int, purpose: str) -> tuple[Items | Crops, Space]:
+    """What is drawn from a data set, and its space: crops of a side, or whole items where that is 0."""
+    if side:
+        space = _of_crops(data, side)
+        return Crops(data.values, side, purpose), space
+    items, space = _checked(data)
+    return Items(items), space
 
 
 def _of_crops(data: DataSet, side: int) -> Space:

@@ -28,6 +28,7 @@ from codelength.errors import CheckpointError, EvaluationError, UsageError
 from codelength.training.ahead import CHECKPOINT_FILE
 from codelength.training.checkpoint import load_checkpoint, save_checkpoint
 from codelength.training.config import TrainingConfig
+from codelength.training.draws import Binarized, Draws, Items
 from codelength.training.muon import Muon, is_hidden_matrix
 from codelength.training.progress import Log, Progress
 
@@ -43,10 +44,6 @@ FIRST_SAVE = 10.0
 FREE = {
     "steps", "validate_every", "validate_items", "patience", "max_minutes", "checkpoint_minutes", "threads",
 }  # fmt: skip
-
-
-#: Items (batch, *shape) of the numbers (batch,), with a source of random numbers for what is drawn anew.
-Draw = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
@@ -98,23 +95,22 @@ def learning_rate(config: TrainingConfig, step: int, minutes: float = 0.0) -> fl
 
 def train_model(
     model: nn.Module,
-    items: np.ndarray,
-    valid_items: np.ndarray,
+    items: np.ndarray | Draws,
+    valid_items: np.ndarray | Draws,
     config: TrainingConfig,
     out: Path,
     *,
     labels: np.ndarray | None = None,
     valid_labels: np.ndarray | None = None,
-    draw: Draw | None = None,
     resume: bool = False,
     device: str = "cpu",
     quiet: bool = True,
     on_step: Callable[[int], None] | None = None,
     on_begin: Callable[[], None] | None = None,
 ) -> Outcome:
-    """Train on items (n, *shape), integers, and choose by valid_items; labels (n,) if the model wants them.
+    """Train on items (n, *shape), integers, or on what is drawn from them, and choose by the fixed draws of
+    valid_items; labels (n,) if the model wants them.
 
-    draw: gives the items of a step by their numbers, where they are not simply those of ``items``.
     out: existing folder for the checkpoint and the log. There is a checkpoint before the first step, so that a run can
     be resumed whenever it ends. resume: go on from its checkpoint; on the CPU, with the same versions and threads, the
     run continues bit for bit. on_begin: called once before the first checkpoint is written, or after one was read.
@@ -126,7 +122,8 @@ def train_model(
     if len(items) == 0 or len(valid_items) == 0:
         raise UsageError(f"expected items to train on and to validate with, got {len(items)} and {len(valid_items)}")
     with _as_training_wants(config.threads):
-        run = _Run(model, items, valid_items, config, out, labels, valid_labels, _device(device), draw)
+        drawn, valid = (given if isinstance(given, Draws) else Items(given) for given in (items, valid_items))
+        run = _Run(model, drawn, valid, config, out, labels, valid_labels, _device(device))
         with (
             Log(out / LOG_FILE) as log,
             Progress(config.steps, quiet, config.max_minutes) as progress,
@@ -184,14 +181,13 @@ class _Run:
     def __init__(
         self,
         model: nn.Module,
-        items: np.ndarray,
-        valid_items: np.ndarray,
+        items: Draws,
+        valid_items: Draws,
         config: TrainingConfig,
         out: Path,
         labels: np.ndarray | None,
         valid_labels: np.ndarray | None,
         device: torch.device,
-        draw: Draw | None = None,
     ) -> None:
         self.config, self.path, self.device = config, out / CHECKPOINT_FILE, device
         torch.manual_seed(config.seed)  # for dropout
@@ -201,15 +197,14 @@ class _Run:
         names = {name for name, p in model.named_parameters() if p.requires_grad}
         self.averages: list[Tensor] = [p for name, p in self.average.named_parameters() if name in names]
         self.optimizers = _optimizers(self.parameters, config)
-        self.items = _tensor(items)
-        self.draw: Draw = (lambda index, _: self.items[index]) if draw is None else draw
+        self.draws = Binarized(items) if config.binarize == "dynamic" else items
         self.labels = None if labels is None else _tensor(labels, np.int64)
         chosen = choose(len(valid_items), config.validate_items or len(valid_items), seed=0)
-        self.valid = _tensor(valid_items[chosen])
+        self.valid = torch.from_numpy(valid_items.fixed(chosen))
         self.valid_labels = None if valid_labels is None else _tensor(valid_labels[chosen], np.int64)
         self.batches = Batches(len(items), config.batch, config.seed)
         self.generator = torch.Generator().manual_seed(config.seed + 1)
-        self.dims = math.prod(items.shape[1:])
+        self.dims = math.prod(items.shape)
         self.step, self.seconds, self.stopping = 0, 0.0, False
         self.best, self.stale = -math.inf, 0
         self.best_weights: dict[str, Tensor] | None = None
@@ -285,11 +280,8 @@ class _Run:
             for group in optimizer.param_groups:
                 group["lr"] = rate
         index = self.batches.next()
-        x = self.draw(index, self.generator).to(self.device)
+        x = self.draws(index, self.generator).to(self.device)
         label = None if self.labels is None else self.labels[index].to(self.device)
-        if config.binarize == "dynamic":
-            chance = x.cpu().float() / 255
-            x = torch.bernoulli(chance, generator=self.generator).to(torch.uint8).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             loss = self._loss(x.long(), label)
         for parameter in self.parameters:
@@ -395,10 +387,10 @@ class _Run:
             self.average.load_state_dict(state["average"])
             for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(own)
-            if len(state["batches"]["order"]) != len(self.items):
+            if len(state["batches"]["order"]) != len(self.draws):
                 raise CheckpointError(
                     f"the run in {self.path.parent} had {len(state['batches']['order'])} items to train on, not "
-                    f"{len(self.items)}; give it the same data"
+                    f"{len(self.draws)}; give it the same data"
                 )
             self.batches.load_state_dict(state["batches"])
             self.generator.set_state(state["generator"])

@@ -12,6 +12,7 @@ run.json        figures of the run; from its beginning on what it is of
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import sys
@@ -153,7 +154,6 @@ def train(
         out,
         labels=split.labels if labelled else None,
         valid_labels=split.valid_labels if labelled else None,
-        draw=split.crops,
         resume=resume,
         device=device,
         quiet=quiet,
@@ -338,37 +338,40 @@ def _own_data(recipe: Recipe | None, out: Path, resume: bool) -> str:
 
 
 def _frequencies(split: Split) -> np.ndarray:
+    pieces = (items for _, items in split.items.pieces())
     if split.binarize:  # grey items: how often each element is expected to be one
-        ones = split.items.reshape(len(split.items), -1).sum(0, dtype=np.float64) / 255
+        ones = sum(items.reshape(len(items), -1).sum(0, dtype=np.float64) for items in pieces) / 255
         return np.stack([len(split.items) - ones, ones], 1) + 0.5
-    return symbol_frequencies(split.items, split.space.symbols)
+    counts = (symbol_frequencies(items, split.space.symbols) - 0.5 for items in pieces)
+    return functools.reduce(np.add, counts) + 0.5
 
 
 def _check(module: nn.Module, split: Split) -> None:
     space: Any = module.space
     labels = int(getattr(module, "labels", 0))
-    if split.shape is not None and not space.admits(split.items.shape[1:]) and space.admits(split.shape):
+    if split.shape is not None and not space.admits(split.items.shape) and space.admits(split.shape):
         raise DataError(
             f"expected items along the first axis, got one item by itself (shape {split.shape}) in {split.name}; train "
             "on many, and give one as array[None]"
         )
-    if not space.admits(split.items.shape[1:]) or (split.binarize and space.symbols != 2):
+    if not space.admits(split.items.shape) or (split.binarize and space.symbols != 2):
         raise DataError(f"expected items of the model's space {space}, got {split.space} in {split.name}")
     if space.symbols < split.space.symbols:
-        for items, _, named in split.parts():
-            wrong = np.flatnonzero((items >= space.symbols).reshape(len(items), -1).any(1))
-            if len(wrong):
-                raise DataError(
-                    f"expected whole numbers from 0 to {space.symbols - 1}, the model's symbols, but {named(wrong[0])} "
-                    f"holds {items[wrong[0]].max()}"
-                )
+        for draws, _, named in split.parts():
+            for first, items in draws.pieces():
+                wrong = np.flatnonzero((items >= space.symbols).reshape(len(items), -1).any(1))
+                if len(wrong):
+                    raise DataError(
+                        f"expected whole numbers from 0 to {space.symbols - 1}, the model's symbols, but "
+                        f"{named(first + wrong[0])} holds {items[wrong[0]].max()}"
+                    )
     if labels:
-        for items, given, named in split.parts():
+        for draws, given, named in split.parts():
             if given is None:
                 raise DataError(f"a model of {labels} labels needs labelled data, {split.name} has none")
-            if given.shape != items.shape[:1] or given.dtype.kind not in "iub":
+            if given.shape != (len(draws),) or given.dtype.kind not in "iub":
                 raise DataError(
-                    f"expected a whole number for each of {len(items):,} items as its label, got {given.dtype} "
+                    f"expected a whole number for each of {len(draws):,} items as its label, got {given.dtype} "
                     f"{given.shape} in {split.name}"
                 )
             wrong = np.flatnonzero((given < 0) | (given >= labels))

@@ -70,8 +70,7 @@ def footprint(
     batch = min(config.batch, items)
     kept, largest = (0, 0) if quick else _activations(module, space, batch, labels)
     step, validation = kept + COPIES * largest, COPIES * largest * min(VALIDATION_BATCH, items) // max(1, batch)
-    # Items are copied where they are divided, and where they lie in memory that may not be written.
-    data = 2 * items * space.dims * (1 if space.symbols <= 256 else 2)
+    data = items * space.dims * (1 if space.symbols <= 256 else 2)
     return Footprint(parameters, weights, max(step, validation), data=data)
 
 
