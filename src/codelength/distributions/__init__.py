@@ -13,7 +13,7 @@ parameter: parameter = output * 2^gain_bits + offset.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codelength.coding.frequencies import Leaf
 from codelength.distributions.bernoulli import Bernoulli
@@ -22,6 +22,11 @@ from codelength.distributions.categorical import Categorical
 from codelength.distributions.logistic_mixture import LogisticMixture
 from codelength.distributions.normal import Normal
 from codelength.errors import RecipeError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from codelength.laws import protocols
 
 __all__ = ["Bernoulli", "BetaBinomial", "Categorical", "LogisticMixture", "Normal", "leaf_of", "named_leaf"]
 
@@ -57,3 +62,13 @@ def leaf_of(leaf: Leaf) -> Any:
     if leaf.family == "beta_binomial":
         return BetaBinomial(leaf.symbols)
     return Normal(leaf.symbols, scaled=False)
+
+
+if TYPE_CHECKING:  # what laws ask of these classes, which mypy holds them to
+    _leaves: tuple[type[protocols.FloatLeaf[Tensor]], ...] = (
+        Bernoulli,
+        BetaBinomial,
+        Categorical,
+        LogisticMixture,
+        Normal,
+    )

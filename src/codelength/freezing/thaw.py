@@ -40,6 +40,7 @@ from codelength.networks.coupling import (
     AdditiveCoupling,
     AffineCoupling,
     ChannelScale,
+    FloatStep,
     GridOffset,
     Permutation,
     UniformCell,
@@ -140,7 +141,7 @@ def _chain(law: Chain) -> Law:
 def _part(part: Group | Define) -> Group | Define:
     if isinstance(part, Group):
         return Group(part.name, torch.from_numpy(part.places), part.shape, thaw_law(part.law))
-    frozen = part.features
+    frozen: Any = part.features
     thawed = ThawedNetwork(frozen.network, frozen.types, frozen.tensors, None)
     return Define(part.name, Features(thawed, frozen.network.inputs, units="bins"))
 
@@ -226,23 +227,23 @@ class _ScalesAndShifts(nn.Module):
 
 
 @singledispatch
-def thaw_step(step: Step) -> nn.Module:
+def thaw_step(step: Step) -> FloatStep:
     """The step of a flow in floating point. Raises FreezeError for steps that exist on integers only."""
     raise FreezeError(f"expected steps that exist in floating point, got {type(step).__name__}")
 
 
 @thaw_step.register
-def _offset(step: OffsetStep) -> nn.Module:
+def _offset(step: OffsetStep) -> FloatStep:
     return GridOffset(step.value)
 
 
 @thaw_step.register
-def _permutation(step: PermuteStep) -> nn.Module:
+def _permutation(step: PermuteStep) -> FloatStep:
     return Permutation(torch.from_numpy(step.index))
 
 
 @thaw_step.register
-def _channel_scale(step: ScaleStep) -> nn.Module:
+def _channel_scale(step: ScaleStep) -> FloatStep:
     scale = ChannelScale(len(step.scales), limit=math.inf)
     with torch.no_grad():
         scale.log_scales.copy_(torch.from_numpy(np.log(step.scales / (1 << step.denominator))))
@@ -251,12 +252,12 @@ def _channel_scale(step: ScaleStep) -> nn.Module:
 
 
 @thaw_step.register
-def _autoregressive(step: AutoregressiveStep) -> nn.Module:
+def _autoregressive(step: AutoregressiveStep) -> FloatStep:
     return ThawedAutoregressive(_scheduled(step.conditional, step.conditional.leaf, None), step)
 
 
 @thaw_step.register
-def _affine(step: AffineStep) -> nn.Module:
+def _affine(step: AffineStep) -> FloatStep:
     moves, network, named = _coupling(step)
     scales_and_shifts = _ScalesAndShifts(network, step.table, step.denominator)
     coupling = AffineCoupling(moves, scales_and_shifts, **named)
@@ -265,7 +266,7 @@ def _affine(step: AffineStep) -> nn.Module:
 
 
 @thaw_step.register
-def _additive(step: AdditiveStep) -> nn.Module:
+def _additive(step: AdditiveStep) -> FloatStep:
     moves, network, named = _coupling(step)
     low, high = step.before
     return AdditiveCoupling(moves, network, high - low + 1, low, **named)

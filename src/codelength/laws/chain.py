@@ -12,6 +12,7 @@ from typing import Any
 
 from codelength.laws.arrays import library_of
 from codelength.laws.contract import Context, Law, Placed
+from codelength.laws.protocols import Features
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Define:
     """What ``features(context, count)`` gives stands in the context as ``name`` from here on."""
 
     name: str
-    features: Any
+    features: Features[Any]
 
 
 class Chain(Law):

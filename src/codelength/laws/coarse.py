@@ -8,6 +8,7 @@ from typing import Any
 
 from codelength.laws.arrays import library_of
 from codelength.laws.contract import Context, Law, Placed
+from codelength.laws.protocols import LowBits
 
 
 class Coarse(Law):
@@ -18,7 +19,7 @@ class Coarse(Law):
     centres, so that the density is smooth in y.
     """
 
-    def __init__(self, law: Law, bits: int, codec: Any) -> None:
+    def __init__(self, law: Law, bits: int, codec: LowBits[Any]) -> None:
         self.law = law
         self.bits = bits
         self.codec = codec  # codes the low bits: ``exact.uniform.CellCodec``, ``networks.coupling.UniformCell``

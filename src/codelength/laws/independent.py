@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from codelength.laws.contract import ConditionalLaw, Context
+from codelength.laws.protocols import Conditional
 
 
 class Independent(ConditionalLaw):
     """p(x | context) = prod_i p(x_i | context). ``conditional(context, count)`` is the distribution of all elements."""
+
+    def __init__(self, conditional: Conditional[Any]) -> None:
+        super().__init__(conditional)
 
     def log_prob(self, x: Any, context: Context) -> Any:
         return self.conditional(context, len(x)).log_prob(x)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,10 @@ from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities, Switch
 from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
+
+if TYPE_CHECKING:
+    from codelength.exact.conditional import Elements
+    from codelength.laws import protocols
 
 MAX_DEPTH = 16
 MAX_COMPONENTS = 4096
@@ -352,3 +356,14 @@ _BUILDERS = {
 }
 
 __all__ = ["Built", "DegreeSchedule", "ProgramError", "build", "read_leaf"]
+
+
+if TYPE_CHECKING:  # what laws ask of these classes, which mypy holds them to
+    _leaf: type[protocols.IntegerLeaf] = Leaf
+    _elements: type[protocols.IntegerElements] = Elements
+    _conditional: type[protocols.IntegerConditional] = IndependentConditional
+    _scheduled: type[protocols.IntegerScheduled] = SequentialConditional
+    _features: type[protocols.IntegerFeatures] = FrozenFeatures
+    _step: type[protocols.IntegerStep] = Step
+    _placing: type[protocols.PlacingStep] = AutoregressiveStep
+    _low_bits: type[protocols.LowBits[np.ndarray]] = CellCodec

@@ -7,32 +7,31 @@ which is minus the log2-determinant.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from codelength.coding.symbols import refuse
 from codelength.errors import NoMode, NotRepresentable
 from codelength.laws.arrays import library_of
 from codelength.laws.contract import Context, Law, Placed
+from codelength.laws.protocols import LowBits, Step
 
 
 class Pushforward(Law):
     """log p(x) = log base(y) + log |dy/dx| with y = steps(x).
 
-    Each step has, in floating point, ``determinant(x, context) -> (y, log-determinant in nats)``,
-    ``invert(y, context) -> x``, and ``drawn(y, context)``, which gives x and the log-determinant there in one go; on
-    integers, ``forward(stack, x, context, start) -> y`` and its mirror image ``inverse``. It says whether it
-    ``spends``: it scales then, and pushes and pops remainders. Without such steps the law is as exact as its base.
+    Steps say whether they ``spend`` (``protocols.Step``): they scale then, and push and pop remainders. Without such
+    steps the law is as exact as its base.
 
     shape: of an item. Items are integers from ``low`` to ``low + symbols - 1``; symbols is None where the items are
     what a flow around this one makes of its own, as in multi-scale flows: freezing then takes the range that it sees.
     """
 
     def __init__(
-        self, base: Law, steps: list[Any], shape: tuple[int, ...], symbols: int | None = None, low: int = 0
+        self, base: Law, steps: Sequence[Step[Any]], shape: tuple[int, ...], symbols: int | None = None, low: int = 0
     ) -> None:
         self.base = base
-        self.steps = steps
+        self.steps: list[Any] = list(steps)
         self.shape = tuple(shape)
         self.symbols = symbols
         self.low = low
@@ -156,7 +155,7 @@ class Cell(Law):
     Also in floating point, where the grid is fine enough to stand for the continuum: log q = -bits log 2 a dimension.
     """
 
-    def __init__(self, bits: int, codec: Any) -> None:
+    def __init__(self, bits: int, codec: LowBits[Any]) -> None:
         self.bits = bits
         self.codec = codec
 

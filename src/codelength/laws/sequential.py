@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from codelength.laws.contract import ConditionalLaw, Context
+from codelength.laws.protocols import Scheduled
 
 
 class Sequential(ConditionalLaw):
@@ -13,6 +14,9 @@ class Sequential(ConditionalLaw):
     ``conditional.parallel(x, context)`` gives all the factors in one pass; ``conditional.advance(stack, count,
     context)`` and ``conditional.sample(count, context, generator)`` go through the schedule step by step.
     """
+
+    def __init__(self, conditional: Scheduled[Any]) -> None:
+        super().__init__(conditional)
 
     def see_items_on_grid(self) -> None:
         if self.grid() is not None:

@@ -7,13 +7,16 @@ They fulfil during training what ``exact.conditional`` fulfils in integers, so t
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from codelength.errors import NotFrozen
 from codelength.networks.masked import InputScale
+
+if TYPE_CHECKING:
+    from codelength.laws import protocols
 
 
 class TorchElements:
@@ -158,6 +161,12 @@ class UniformIndex(nn.Module):
             drawn = self.sample(generator)
             return drawn, self.log_prob(drawn)
 
+        def push(self, stack: Any, x: Tensor) -> None:
+            raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+
+        def pop(self, stack: Any) -> Tensor:
+            raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+
 
 class Scheduled(NetworkInputs):
     """Base of the conditionals of ``laws.Sequential``, whose networks see the elements themselves as their first input.
@@ -276,3 +285,10 @@ def elements_of(out: Tensor, parameters: int) -> Tensor:
         n, channels, height, width = out.shape
         out = out.reshape(n, channels // parameters, parameters, height, width).permute(0, 3, 4, 1, 2)
     return out.reshape(len(out), -1, parameters)
+
+
+if TYPE_CHECKING:  # what laws ask of these classes, which mypy holds them to
+    _elements: tuple[type[protocols.FloatElements[Tensor]], ...] = (TorchElements, UniformIndex.Draws)
+    _conditionals: tuple[type[protocols.FloatConditional[Tensor]], ...] = (NetworkConditional, UniformIndex)
+    _scheduled: tuple[type[protocols.FloatScheduled[Tensor]], ...] = (DegreeConditional, RasterConditional)
+    _features: type[protocols.Features[Tensor]] = Features

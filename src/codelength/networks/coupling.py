@@ -14,13 +14,16 @@ and takes elements in row-major order, whatever the shape.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from codelength.errors import NotFrozen
 from codelength.networks.conditionals import NetworkInputs
+
+if TYPE_CHECKING:
+    from codelength.laws import protocols
 
 #: Log-scales are frozen in units of 2^-LOG_SCALE_BITS nats, between plus and minus LOG_SCALE_LIMIT.
 LOG_SCALE_BITS = 6
@@ -286,3 +289,14 @@ def _by_channel(x: Tensor, channels: int) -> Tensor:
 
 def _real_type(x: Tensor, like: Tensor) -> torch.dtype:
     return x.dtype if x.is_floating_point() else like.dtype
+
+
+if TYPE_CHECKING:  # what laws ask of these classes, which mypy holds them to
+    _steps: tuple[type[protocols.FloatStep[Tensor]], ...] = (
+        GridOffset,
+        Permutation,
+        ChannelScale,
+        AffineCoupling,
+        AdditiveCoupling,
+    )
+    _low_bits: type[protocols.LowBits[Tensor]] = UniformCell
