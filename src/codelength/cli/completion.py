@@ -19,7 +19,7 @@ def image_and_mask(model: FrozenModel, image: Path, mask: Path) -> tuple[np.ndar
     """An image and a mask from their files, as an item of the model and as booleans of its shape."""
     items = next(batches(load_data(image)[:1], model.space)).items[0]
     found = load_data(mask)
-    flags = np.asarray(found.items[0] if found.items is not None else found.images[0]) != 0  # type: ignore[index]
+    flags = np.asarray(found.values[0]) != 0
     if flags.ndim == items.ndim - 1 and flags.shape == items.shape[:-1]:
         flags = np.repeat(flags[..., None], items.shape[-1], axis=-1)
     if flags.size != items.size:

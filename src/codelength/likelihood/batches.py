@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -30,8 +29,8 @@ def batches(data: DataSet, space: Space, index: np.ndarray | None = None, *, siz
     Raises NotRepresentable for items that do not belong to the space: none is left out.
     """
     chosen = np.arange(len(data)) if index is None else np.asarray(index)
-    source: np.ndarray | Sequence[np.ndarray] | None = data.items if data.items is not None else data.images
-    if source is None:
+    source = data.values
+    if not len(source):
         return
     levels = _levels(source, space)
     if isinstance(source, np.ndarray):
@@ -58,9 +57,7 @@ def as_they_are(data: DataSet, index: np.ndarray | None = None, *, size: int = 1
     index, size: as for ``batches``. Raises NotRepresentable for items that are no whole numbers.
     """
     chosen = np.arange(len(data)) if index is None else np.asarray(index)
-    source: Any = data.items if data.items is not None else data.images
-    if source is None or not len(source):
-        return
+    source = data.values
     step = size if isinstance(source, np.ndarray) else 1
     for start in range(0, len(chosen), step):
         part = chosen[start : start + step]
