@@ -10,7 +10,7 @@
     ├── ProgramError          a frozen model that is malformed, or whose bounds do not hold
     │   └── UnknownFeature        it needs an operation or law that this reader does not know
     ├── FreezeError           a module that cannot be frozen, or whose frozen rate is too much worse
-    ├── NotFrozen             push or pop asked of a model in floating point
+    ├── NotFrozen             what needs integers, such as push or pop, asked of a model in floating point
     ├── EvaluationError       NaN or infinity in a likelihood
     │   └── NotCausal             a network that sees what it is asked to predict, so that it has no likelihood
     ├── MissingPackage        a package of an extra, such as PyTorch, that is not installed

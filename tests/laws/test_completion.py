@@ -13,6 +13,7 @@ from codelength.errors import NoMode, NotRepresentable, UsageError
 from codelength.exact import arithmetic as executors
 from codelength.laws.completion import complete
 from codelength.laws.frozen import FrozenModel
+from codelength.laws.pushforward import Pushforward
 from codelength.laws.space import Space
 from tiny_models import pair_model
 
@@ -108,8 +109,13 @@ def test_what_cannot_be_completed() -> None:
         complete(frozen, item, np.ones((2, 2, 2), bool), 1)
     with pytest.raises(UsageError, match="at least one"):
         complete(frozen, item, np.ones(item.shape, bool), 1, draws=0)
+
+
+def test_dequantised_flows_say_so_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen = model("flow", 1)
+    monkeypatch.setattr(Pushforward, "pop", None)
     with pytest.raises(UsageError, match="latents determine"):
-        complete(model("flow", 1), np.zeros(2, np.int64), np.ones(2, bool), 1)
+        complete(frozen, np.zeros(2, np.int64), np.ones(2, bool), 1)
 
 
 def test_a_discrete_flow_says_that_it_makes_all_elements_at_once() -> None:
@@ -122,9 +128,9 @@ def test_a_discrete_flow_says_that_it_makes_all_elements_at_once() -> None:
 def test_coupling_flows_have_no_mode_and_say_so() -> None:
     frozen = FrozenModel.create(*additive_program(np.random.default_rng(0)))
     assert not frozen.law.has_mode()
-    with pytest.raises(NoMode, match="AdditiveStep, which does not; take such a flow, or none"):
+    with pytest.raises(NoMode, match="got the step AdditiveStep, which does not; take such a flow, or none"):
         frozen.law.mode({}, 1)
-    with pytest.raises(NoMode, match="got a Marginal, which cannot"):
+    with pytest.raises(NoMode, match="got the law Marginal, which cannot"):
         model("flow", 1).law.mode({}, 1)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from codelength.coding.stack import Stack
-from codelength.errors import FreezeError, NotRepresentable, ProgramError, UnknownFeature
+from codelength.errors import FreezeError, NoMode, NotFrozen, NotRepresentable, ProgramError, UnknownFeature
 from codelength.exact.steps import AdditiveStep, CouplingStep, PermuteStep, ScaleStep, Step
 from codelength.exact.uniform import MAX_UNIFORM, push_uniform
 from codelength.freezing import freeze
@@ -308,6 +308,20 @@ def test_a_flow_names_the_item_once_however_deep_the_step() -> None:
         Pushforward(rest, [], (2, 2, 2), 8).push(Stack.seeded(0), np.full((3, 2, 2, 2), -1), {})
     assert str(caught.value).count("within a flow") == 1 and caught.value.items == (0, 1, 2)
     law.push(Stack.seeded(0), u, {})
+
+
+def test_what_needs_integers_is_refused_in_floating_point() -> None:
+    model = contract_models.InverseFlow()
+    law: Any = model.law()
+    x = torch.zeros(2, 6, dtype=torch.int64)
+    with pytest.raises(NotFrozen, match="freeze it first"):
+        law.posterior.mode({"data": x}, 2)
+    with pytest.raises(NotFrozen, match="freeze it first"):
+        model.steps[0].place(x[:, :4], {})  # type: ignore[operator]
+    with pytest.raises(NotFrozen, match="freeze it first"):
+        law.likelihood.lengths(x, {"z": x[:, :4]})
+    with pytest.raises(NoMode, match="got the step GridOffset, which does not"):
+        contract_models.AffineFlow().law().prior.mode({}, 1)  # type: ignore[attr-defined]
 
 
 def test_additive_steps_permute_all_items() -> None:

@@ -46,6 +46,7 @@ def complete(
     shape = item.shape
     if mask.shape != shape:
         raise NotRepresentable(f"expected a mask of the item's shape {shape}, got {mask.shape}")
+    _check(model.law)
     set_ = mask.astype(bool)
     model.space.check(np.where(set_, item, 0)[None])
     known = np.where(set_, item.astype(np.int64), -1).reshape(1, -1)  # unsigned items have no -1
@@ -62,6 +63,28 @@ def complete(
         chosen = np.minimum((shares < choice.random((some, 1))).sum(1), draws - 1)
         parts.append(items.reshape(some, draws, *shape)[np.arange(some), chosen])
     return np.concatenate(parts)
+
+
+@singledispatch
+def _check(law: Law) -> None:
+    """Raise UsageError for a law whose elements are not drawn in turn, before anything is drawn."""
+    for part in law.children().values():
+        _check(part)
+
+
+@_check.register
+def _check_marginal(law: Marginal) -> None:
+    _check(law.likelihood)
+
+
+@_check.register
+def _check_floor(law: Floor) -> None:
+    raise _refused("one whose latents determine its items (dequantisation, under a flow)")
+
+
+@_check.register
+def _check_pushforward(law: Pushforward) -> None:
+    raise _refused("a flow, which makes all elements of an item at once from numbers drawn before them")
 
 
 @singledispatch
@@ -122,16 +145,6 @@ def _independent(law: Independent, stack: Stack, count: int, context: Context, k
     elements = law.conditional(context, count)
     items = _set(elements.pop(stack), known)
     return items, _probability(elements, items, known)
-
-
-@_draw.register
-def _floor(law: Floor, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
-    raise _refused("one whose latents determine its items (dequantisation, under a flow)")
-
-
-@_draw.register
-def _pushforward(law: Pushforward, stack: Stack, count: int, context: Context, known: np.ndarray) -> Drawn:
-    raise _refused("a flow, which makes all elements of an item at once from numbers drawn before them")
 
 
 def _refused(found: str) -> UsageError:

@@ -159,8 +159,8 @@ class Law(ABC):
         where there is none, see ``has_mode``."""
         raise NoMode(
             "expected a law that can choose a value without a stack, as the posterior of a block's first item must, "
-            f"got a {type(self).__name__}, which cannot; take Independent, Sequential, Chain, Coarse, or a Pushforward "
-            "of inverse autoregressive steps"
+            f"got the law {type(self).__name__}, which cannot; take Independent, Sequential, Chain, Coarse, or a "
+            "Pushforward of inverse autoregressive steps"
         )
 
 

@@ -102,6 +102,15 @@ class Elements(Protocol[A]):
         """Items (n, *shape), the mirror image of ``push``. Raises StackExhausted, NotFrozen in floating point."""
         ...
 
+    def lengths(self, x: A) -> A:
+        """x (n, *shape) -> code lengths in units of 2^-20 bits, int64 (n,). Raises NotFrozen in floating point."""
+        ...
+
+    def mode(self) -> A:
+        """Items (n, *shape) of a probable symbol in each place, such as the median. Raises NotFrozen in floating
+        point."""
+        ...
+
 
 class FloatElements(Elements[A], Protocol[A]):
     """Elements that can be drawn from a generator of random numbers."""
@@ -130,16 +139,8 @@ class IntegerElements(Elements[np.ndarray], Protocol):
     @property
     def order(self) -> np.ndarray | None: ...
 
-    def lengths(self, x: np.ndarray) -> np.ndarray:
-        """x (n, *shape) -> code lengths in units of 2^-20 bits, int64 (n,)."""
-        ...
-
     def intervals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Starts and frequencies (n, D) of the elements of x (n, *shape), in coding order."""
-        ...
-
-    def mode(self) -> np.ndarray:
-        """Items (n, *shape) of a probable symbol in each place, such as the median."""
         ...
 
 
@@ -289,7 +290,8 @@ class IntegerStep(Step[np.ndarray], Protocol):
 
 
 class PlacingStep(IntegerStep, Protocol):
-    """A step that can go back without a stack, so that a flow of such steps has a mode."""
+    """A step that can go back without a stack, so that a flow of such steps has a mode. Its twin in floating point has
+    ``place`` too, which raises NotFrozen."""
 
     def place(self, y: np.ndarray, context: Context) -> np.ndarray:
         """x (n, *shape) near to what ``inverse`` gives, always the same."""

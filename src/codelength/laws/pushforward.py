@@ -100,7 +100,8 @@ class Pushforward(Law):
             if not hasattr(step, "place"):
                 raise NoMode(
                     "expected a flow whose steps place a value without a stack, as inverse autoregressive ones do, "
-                    f"got a {type(step).__name__}, which does not; take such a flow, or none, where a value is chosen"
+                    f"got the step {type(step).__name__}, which does not; take such a flow, or none, where a value is "
+                    "chosen"
                 )
         x = self.base.mode(x_context, count)
         for step in reversed(self.steps):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from codelength.networks.conditionals import DegreeConditional, RasterConditional, floats
+from codelength.networks.conditionals import DegreeConditional, RasterConditional, floats, not_frozen
 from codelength.networks.coupling import FloatStep
 
 if TYPE_CHECKING:
@@ -79,6 +79,9 @@ class InverseAutoregressive(FloatStep):
 
     def invert(self, y: Tensor, context: dict[str, Any]) -> Tensor:
         return self.drawn(y, context)[0]
+
+    def place(self, y: Tensor, context: dict[str, Any]) -> Tensor:
+        raise not_frozen()
 
     def determinant(self, z: Tensor, context: dict[str, Any]) -> tuple[Tensor, Tensor]:
         """(y, log |dy/dz| in nats (n,)) of any z: one whole pass per element, slow and plain."""

@@ -19,7 +19,27 @@ if TYPE_CHECKING:
     from codelength.laws import protocols
 
 
-class TorchElements:
+class Uncoded:
+    """What elements in floating point answer to whoever wants to code with them: NotFrozen."""
+
+    def push(self, stack: Any, x: Tensor) -> None:
+        raise not_frozen()
+
+    def pop(self, stack: Any) -> Tensor:
+        raise not_frozen()
+
+    def lengths(self, x: Tensor) -> Tensor:
+        raise not_frozen()
+
+    def mode(self) -> Tensor:
+        raise not_frozen()
+
+
+def not_frozen() -> NotFrozen:
+    return NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+
+
+class TorchElements(Uncoded):
     """Independent elements with parameters (n, D, p) in coding order; ``order`` as in ``exact.conditional``."""
 
     def __init__(self, leaf: Any, params: Tensor, shape: tuple[int, ...], order: Tensor | None = None) -> None:
@@ -46,12 +66,6 @@ class TorchElements:
         """Items, and their nats (n,)."""
         drawn = self.sample(generator)
         return drawn, self.log_prob(drawn)
-
-    def push(self, stack: Any, x: Tensor) -> None:
-        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
-
-    def pop(self, stack: Any) -> Tensor:
-        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
 
 
 #: What latents on a grid are for a network: deviations of a standard normal, or the numbers of their bins.
@@ -147,7 +161,7 @@ class UniformIndex(nn.Module):
     def forward(self, context: dict[str, Any], count: int) -> UniformIndex.Draws:
         return UniformIndex.Draws(self.count, count)
 
-    class Draws:
+    class Draws(Uncoded):
         def __init__(self, values: int, count: int) -> None:
             self.values, self.count = values, count
 
@@ -161,12 +175,6 @@ class UniformIndex(nn.Module):
             drawn = self.sample(generator)
             return drawn, self.log_prob(drawn)
 
-        def push(self, stack: Any, x: Tensor) -> None:
-            raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
-
-        def pop(self, stack: Any) -> Tensor:
-            raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
-
 
 class Scheduled(NetworkInputs):
     """Base of the conditionals of ``laws.Sequential``, whose networks see the elements themselves as their first input.
@@ -178,10 +186,10 @@ class Scheduled(NetworkInputs):
         super().__init__(inputs, units, own="x")
 
     def advance(self, stack: Any, count: int, context: dict[str, Any]) -> Tensor:
-        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+        raise not_frozen()
 
     def mode(self, count: int, context: dict[str, Any]) -> Tensor:
-        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+        raise not_frozen()
 
 
 class DegreeConditional(Scheduled):

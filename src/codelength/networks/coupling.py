@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from codelength.errors import NotFrozen
-from codelength.networks.conditionals import NetworkInputs
+from codelength.networks.conditionals import NetworkInputs, not_frozen
 
 if TYPE_CHECKING:
     from codelength.laws import protocols
@@ -44,10 +43,10 @@ class FloatStep(nn.Module):
     invert: Any
 
     def forward(self, stack: Any, x: Tensor, context: dict[str, Any], start: bool) -> Tensor:
-        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+        raise not_frozen()
 
     def inverse(self, stack: Any, y: Tensor, context: dict[str, Any], start: bool) -> Tensor:
-        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+        raise not_frozen()
 
     def drawn(self, y: Tensor, context: dict[str, Any]) -> tuple[Tensor, Any]:
         """x that y comes from, and log |dy/dx| there in nats, (n,) or a number."""
@@ -277,10 +276,10 @@ class UniformCell:
         return (x << bits) + torch.randint(1 << bits, x.shape, generator=generator).to(x.device)
 
     def push(self, stack: Any, values: Tensor, bits: int) -> None:
-        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+        raise not_frozen()
 
     def pop(self, stack: Any, shape: tuple[int, ...], bits: int) -> Tensor:
-        raise NotFrozen("expected a frozen model for coding, got one in floating point; freeze it first")
+        raise not_frozen()
 
 
 def _by_channel(x: Tensor, channels: int) -> Tensor:
