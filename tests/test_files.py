@@ -18,7 +18,7 @@ import pytest
 
 from codelength import files
 from codelength.cli import main
-from codelength.data.images import scan
+from codelength.data.scan import scan
 from codelength.errors import DataError, UsageError
 
 NULL = os.makedev(1, 3)  # a node of our own for the null device

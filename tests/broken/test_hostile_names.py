@@ -23,7 +23,8 @@ from codelength.archive.reader import Archive
 from codelength.archive.sources import ArraySource, FolderSource
 from codelength.archive.verify import verify
 from codelength.archive.writer import write_archive
-from codelength.data.images import look, scan
+from codelength.data.look import look
+from codelength.data.scan import scan
 from codelength.errors import ArchiveError, CodelengthError, CorruptBlock, DataError, UnsafeName, UsageError
 from codelength.laws.space import Space
 

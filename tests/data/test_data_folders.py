@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from codelength.data import load_data
-from codelength.data.images import scan
+from codelength.data.scan import scan
 from codelength.errors import DataError, UsageError
 from codelength.laws.space import Space
 

@@ -17,21 +17,11 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from codelength.data import containers
-from codelength.data.images import (
-    HELD,
-    MODES,
-    ImageFile,
-    Pixels,
-    Reduced,
-    decode_image,
-    encode_image,
-    expand,
-    look,
-    read_pixels,
-    reduce,
-    scan,
-    written_name,
-)
+from codelength.data.images import HELD, decode_image, encode_image, read_pixels, written_name
+from codelength.data.look import ImageFile, look
+from codelength.data.pixels import MODES, Pixels
+from codelength.data.reduced import Reduced, expand, reduce
+from codelength.data.scan import scan
 from codelength.errors import DataError
 
 EXTENSION = {"PNG": ".png", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp", "PPM": ".ppm"}

@@ -18,8 +18,11 @@ from PIL import Image
 
 import codelength as cl
 from codelength.data import containers, proof
-from codelength.data.images import Entry, ImageFile, Pixels, decode_image, look
+from codelength.data.images import decode_image
+from codelength.data.look import ImageFile, look
+from codelength.data.pixels import Pixels
 from codelength.data.png import read as read_png
+from codelength.data.scan import Entry
 from codelength.laws.frozen import FrozenModel
 
 

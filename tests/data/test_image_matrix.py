@@ -24,7 +24,10 @@ from image_files import image_files
 
 import codelength as cl
 from codelength.data import images, proof, tiff
-from codelength.data.images import Entry, ImageFile, Pixels, encode_image, look
+from codelength.data.images import encode_image
+from codelength.data.look import ImageFile, look
+from codelength.data.pixels import MODES, Pixels
+from codelength.data.scan import Entry, scan
 from codelength.errors import DataError
 
 
@@ -38,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def looked_at(folder: Path) -> list[ImageFile]:
-    return [look(entry) for entry in images.scan(folder)]
+    return [look(entry) for entry in scan(folder)]
 
 
 def outcome(read: Callable[[bytes], np.ndarray], data: bytes) -> tuple[Any, ...]:
@@ -175,7 +178,7 @@ def test_what_is_common_is_pixels(looked_at: list[ImageFile]) -> None:
     }.items():
         assert modes[name] == mode, (name, next(file.reason for file in looked_at if file.name == name))
     count = Counter(file.mode for file in looked_at)
-    assert all(count[mode] >= 20 for mode in images.MODES), count
+    assert all(count[mode] >= 20 for mode in MODES), count
 
 
 def test_what_would_be_lost_keeps_the_file_and_says_so(looked_at: list[ImageFile]) -> None:

@@ -1,6 +1,6 @@
 """Images as data sets for training and evaluation.
 
-An archive of a folder is made from the files themselves (``codelength.data.images``): there, nothing is left out and
+An archive of a folder is made from the files themselves (``codelength.data.look``): there, nothing is left out and
 nothing reduced.
 """
 
@@ -13,7 +13,8 @@ from typing import Protocol, overload
 import numpy as np
 
 from codelength.data.dataset import DataSet, Item, Origin
-from codelength.data.images import MODES, Pixels, reduce
+from codelength.data.pixels import MODES, Pixels
+from codelength.data.reduced import reduce
 from codelength.errors import DataError
 from codelength.laws.space import Space
 from codelength.progress import shown
@@ -36,7 +37,7 @@ class Picture(Protocol):
 class LazyImages(Sequence[np.ndarray]):
     """Images that are each read when they are asked for: arrays (h, w) or (h, w, channels).
 
-    items: what is known of each without reading it. steps: of ``codelength.data.images.reduce``, what is left out of
+    items: what is known of each without reading it. steps: of ``codelength.data.reduced.reduce``, what is left out of
     each.
     """
 

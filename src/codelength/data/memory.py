@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from codelength.data.dataset import DataSet
-from codelength.data.images import Pixels, Reduced, encode_image, expand
-from codelength.data.pixels import MODES
+from codelength.data.images import encode_image
+from codelength.data.pixels import MODES, Pixels
+from codelength.data.reduced import Reduced, expand
 from codelength.errors import DataError
 
 
@@ -19,7 +20,7 @@ from codelength.errors import DataError
 class MemoryImage:
     """An image that is no file, or not any more.
 
-    name, mode, shape, metadata: as of ``codelength.data.images.ImageFile``. read: gives its pixels.
+    name, mode, shape, metadata: as of ``codelength.data.look.ImageFile``. read: gives its pixels.
     """
 
     name: str

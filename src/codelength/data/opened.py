@@ -22,10 +22,12 @@ from codelength.archive.sources import ArraySource, FolderSource, Source
 from codelength.data.arrays import arrays_of, from_members, guess_layout, read_arrays
 from codelength.data.dataset import DataSet, Member, Origin, items_sha256
 from codelength.data.folders import from_pictures
-from codelength.data.images import FORMATS, JPEG_EXTENSIONS, Entry, ImageFile, look, scan
+from codelength.data.images import FORMATS, JPEG_EXTENSIONS
+from codelength.data.look import ImageFile, look
 from codelength.data.memory import MemoryImage, pictures_of, sequence_of
 from codelength.data.registry import REGISTRY, pinned_sha256, read_split
 from codelength.data.registry import Entry as Named
+from codelength.data.scan import Entry, scan
 from codelength.data.spec import exists, missing, parse_spec
 from codelength.errors import DataError, UsageError
 from codelength.progress import shown

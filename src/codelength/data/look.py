@@ -1,0 +1,145 @@
+"""How each file of a folder is to be kept by an archive: as pixels, or as its bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from codelength.archive.layout import MAX_ELEMENTS
+from codelength.data import bitmaps, containers, png, proof, tiff, webp
+from codelength.data.images import WARNINGS_LOCK, decode_image, encode_image, form_of
+from codelength.data.pixels import Pixels, Unsuitable
+from codelength.data.scan import Entry
+from codelength.data.stable import Stamp, read_pieces, read_whole
+from codelength.errors import DataError
+from codelength.files import show_path
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file of a folder, looked at: what an archive has to know about it.
+
+    name, path: as in ``Entry``.
+    is_image: its header is known as that of an image, whether or not its pixels are read.
+    mode: of its pixels; "" if its bytes are to be kept instead, and ``reason`` then says why.
+    shape: of the pixels, (h, w) or (h, w, channels), of a kept file as its header states it, with the number of
+        images before it where there are several; () where unknown.
+    metadata: what it holds besides pixels.
+    stamp: the file as it was looked at.
+    """
+
+    name: str
+    path: Path
+    is_image: bool
+    mode: str
+    shape: tuple[int, ...]
+    metadata: bytes
+    reason: str
+    stamp: Stamp
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.stamp.size
+
+    def read_pixels(self) -> np.ndarray:
+        """The pixels, read anew. Raises DataError if the file has changed."""
+        return self._pixels()[1].array
+
+    def read_again(self) -> np.ndarray | None:
+        """The same pixels as another library reads them; None where there is no other.
+
+        Raises DataError if the file has changed, or the other library cannot read it.
+        """
+        data, pixels = self._pixels()
+        try:
+            return proof.read_again(data, form_of(self.name), pixels)
+        except Unsuitable as reason:
+            raise DataError(f"expected {show_path(self.path)} to be read by two libraries, but {reason}") from None
+
+    def _pixels(self) -> tuple[bytes, Pixels]:
+        data, _ = read_whole(self.path, self.stamp)
+        pixels = decode_image(data, self.name, jpeg=self.mode != "")
+        if isinstance(pixels, str) or (pixels.mode, pixels.metadata) != (self.mode, self.metadata):
+            raise DataError(f"{show_path(self.path)} changed while it was being read; start again")
+        return data, pixels
+
+    def read_bytes(self) -> Iterator[bytes]:
+        """The bytes of the file, in pieces, as far as it was long when it was looked at.
+
+        Raises DataError if it cannot be read or has changed.
+        """
+        return (piece for piece, _ in read_pieces(self.path, self.stamp))
+
+
+def look(entry: Entry, *, jpeg: bool = False) -> ImageFile:
+    """Decide how a file of a folder is to be kept: as pixels only if that is proved to give the image back.
+
+    jpeg: read JPEG files as pixels; they come back as PNG files, under ``written_name``.
+
+    Raises DataError if the file cannot be opened.
+    """
+    if entry.kind == "other":
+        try:
+            stamp = Stamp.of(entry.path, entry.path.stat())
+        except OSError as error:
+            raise DataError(
+                f"expected a readable file, but {show_path(entry.path)} is not ({error.strerror})"
+            ) from None
+        return ImageFile(entry.name, entry.path, False, "", (), b"", "not an image", stamp)
+    data, stamp = read_whole(entry.path)
+    pixels = decode_image(data, entry.name, jpeg=jpeg)
+    if isinstance(pixels, Pixels):
+        try:
+            form = form_of(entry.name)
+            if pixels.metadata[:1] == b"R":  # compared byte by byte when it was read
+                proof.confirm(data, form, pixels)
+            else:
+                proof.prove(data, form, pixels, encode_image(pixels, entry.name))
+        except (Unsuitable, DataError) as reason:
+            pixels = str(reason)
+        else:
+            shape = pixels.array.shape
+            return ImageFile(entry.name, entry.path, True, pixels.mode, shape, pixels.metadata, "", stamp)
+    shape = stated_shape(data)
+    return ImageFile(entry.name, entry.path, bool(shape), "", shape, b"", pixels, stamp)
+
+
+_STATED: tuple[tuple[bytes, Callable[[bytes], tuple[int, ...]]], ...] = (
+    (containers.SIGNATURE, png.stated_shape),
+    (b"II", tiff.stated_shape),
+    (b"MM", tiff.stated_shape),
+    (b"BM", bitmaps.stated_bmp),
+    (b"RIFF", webp.stated_shape),
+    (b"P", bitmaps.stated_pnm),
+)
+
+
+def stated_shape(data: bytes) -> tuple[int, ...]:
+    """Height, width and, if several, channels that the header of an image states; () if it is unknown.
+
+    For a TIFF of several images of one shape, their number comes first. Nothing is decoded.
+    """
+    for start, reader in _STATED:
+        if data.startswith(start):
+            try:
+                shape = reader(data)
+            except Unsuitable:
+                # Pillow is not asked either: what it thinks of a damaged file goes to the standard error.
+                return ()
+            return shape if 0 < math.prod(shape) <= MAX_ELEMENTS else ()
+    try:
+        with WARNINGS_LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as image:
+                bands = len(image.getbands())
+                return (image.size[1], image.size[0], bands)[: 2 if bands == 1 else 3]
+    except Exception:  # whatever a decoder raises, the file is then kept beside the images
+        return ()
