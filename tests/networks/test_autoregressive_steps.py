@@ -17,6 +17,7 @@ from codelength.networks.masked import MaskedMLP
 
 GRID = Normal(256, reach=8)
 ORDER = torch.tensor([2, 0, 4, 3, 1])
+ORDERS = torch.stack([torch.arange(5), ORDER.flip(0)])
 SHAPE = (2, 3, 2)
 
 
@@ -31,6 +32,17 @@ class Dense(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         return self.masked(x) + self.bias(c)[:, None]
+
+
+class Ordered(nn.Module):
+    """Sees elements in the order of their row, with a bias for each of two orders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.masked = MaskedMLP(torch.arange(5) + 1, torch.arange(5), [torch.arange(20) % 5], 2, orders=(2,))
+
+    def forward(self, x: Tensor, k: Tensor) -> Tensor:
+        return self.masked(x, k)
 
 
 class Raster(nn.Module):
@@ -52,6 +64,9 @@ def made(kind: str) -> tuple[InverseAutoregressive, tuple[int, ...], list[int]]:
     if kind == "dense":
         dense = DegreeConditional(Dense(), leaf, (5,), ORDER[None], inputs=("c",))
         return scrambled(InverseAutoregressive(dense), deviation=0.3), (5,), ORDER.tolist()
+    if kind == "ordered":
+        ordered = DegreeConditional(Ordered(), leaf, (5,), ORDERS, index="k", inputs=("k",))
+        return scrambled(InverseAutoregressive(ordered), deviation=0.3), (5,), ORDERS[1].tolist()
     step = InverseAutoregressive(RasterConditional(Raster(), leaf, SHAPE))
     return scrambled(step, deviation=0.3), SHAPE, list(range(math.prod(SHAPE)))
 
@@ -62,10 +77,11 @@ def points(shape: tuple[int, ...], count: int = 4) -> Tensor:
 
 
 def context_of(count: int) -> dict[str, Tensor]:
-    return {"c": torch.linspace(-1, 1, 3 * count, dtype=torch.float64).reshape(count, 3)}
+    given = torch.linspace(-1, 1, 3 * count, dtype=torch.float64).reshape(count, 3)
+    return {"c": given, "k": torch.ones(count, 1, dtype=torch.int64)}  # the second of the two orders
 
 
-each_kind = pytest.mark.parametrize("kind", ["dense", "raster"])
+each_kind = pytest.mark.parametrize("kind", ["dense", "ordered", "raster"])
 
 
 @each_kind
@@ -77,7 +93,7 @@ def test_log_determinants_are_those_of_autograd_and_jacobians_triangular(kind: s
     assert z.shape == y.shape and z.dtype == change.dtype == torch.float64
     later = torch.zeros(len(order), len(order), dtype=torch.bool)
     for i in range(len(y)):
-        mine = {"c": context["c"][i : i + 1]}
+        mine = {name: value[i : i + 1] for name, value in context.items()}
         matrix = jacobian(lambda v, mine=mine: step.drawn(v, mine)[0], y[i : i + 1])[order][:, order]
         assert not matrix.triu(1).any(), "an element of z depends on what comes later in y"
         check_log_determinant(matrix, -float(change[i].detach()))
@@ -109,6 +125,9 @@ def test_each_element_is_its_mixture(kind: str) -> None:
         seen = (y - 128) / 16  # sixteen standard deviations of 256 bins
         if kind == "dense":
             out = step.conditional.network(seen, context["c"])
+        elif kind == "ordered":
+            out = torch.zeros(2, 5, 2, dtype=torch.float64)
+            out[:, ORDERS[1]] = step.conditional.network(seen[:, ORDERS[1]], context["k"][:, 0])
         else:
             out = step.conditional.network(seen.permute(0, 3, 1, 2)).reshape(2, 2, 2, 2, 3)  # (n, C, p, H, W)
             out = out.permute(0, 3, 4, 1, 2).reshape(2, -1, 2)

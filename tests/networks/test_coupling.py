@@ -225,6 +225,26 @@ def test_additive_couplings_are_bijections_of_all_items(low: int, context: bool)
     assert y.tolist() == by_hand
 
 
+class Shifts(nn.Module):
+    """The same shifts for all items."""
+
+    def __init__(self, *shifts: float) -> None:
+        super().__init__()
+        self.shifts = nn.Parameter(torch.tensor([shifts]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shifts.expand(len(x), -1)
+
+
+def test_halves_are_rounded_up() -> None:
+    """As integers are shifted: to the next whole number above, whatever the sign."""
+    halves = (0.5, 1.5, 2.5, -0.5, -1.5)
+    step = AdditiveCoupling(torch.ones(5), Shifts(*halves), symbols=16)
+    x = torch.full((1, 5), 8)
+    assert step.determinant(x, {})[0].tolist() == [[9, 10, 11, 8, 7]]
+    assert step.invert(x, {}).tolist() == [[7, 6, 5, 8, 9]]
+
+
 def test_gradients_pass_rounding_and_the_modulus() -> None:
     """As of x + 4 t, without either."""
     step = additive(0)
