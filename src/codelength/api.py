@@ -1,7 +1,7 @@
 """The Python interface: what the command line prints and parses over.
 
-Data may be a ``DataSet``, an array, or what the command line takes: ``name[:split][[a:b]]`` or a path. Models may be
-a frozen model, a packaged name, a run folder or a model file.
+Data may be a ``DataSet``, an array, a sequence of arrays, an open archive, or what the command line takes:
+``name[:split][[a:b]]`` or a path. Models may be a frozen model, a packaged name, a run folder or a model file.
 """
 
 from __future__ import annotations

@@ -8,19 +8,14 @@ import zipfile
 
 import numpy as np
 import pytest
-from array_files import idx_bytes, write_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from written_arrays import idx_bytes, write_arrays
 
 from codelength.data import load_data
-from codelength.data.arrays import (
-    arrays_of,
-    from_array,
-    guess_layout,
-    read_arrays,
-    read_idx,
-)
+from codelength.data.array_files import read_arrays, read_idx
+from codelength.data.arrays import arrays_of, from_array, guess_layout
 from codelength.data.dataset import items_sha256
 from codelength.errors import DataError, UsageError
 from codelength.laws.space import Space
@@ -283,7 +278,7 @@ def test_a_subset_follows_the_documented_rule():
 
 
 def test_large_files_are_mapped_not_loaded(tmp_path, monkeypatch):
-    monkeypatch.setattr("codelength.data.arrays._MAPPED_ABOVE", 100)
+    monkeypatch.setattr("codelength.data.array_files._MAPPED_ABOVE", 100)
     np.save(tmp_path / "large.npy", np.arange(1000, dtype=np.float64)[:, None] / 3)
     kind, arrays = read_arrays(tmp_path / "large.npy")
     assert kind == "array" and isinstance(arrays[""], np.memmap)

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from array_files import idx_bytes
+from written_arrays import idx_bytes
 
 from codelength.data import datasets, load_data
 from codelength.data.dataset import items_sha256

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from codelength.archive.sources import ArraySource
-from codelength.data import arrays
-from codelength.data.arrays import read_arrays
+from codelength.data import array_files
+from codelength.data.array_files import read_arrays
 from codelength.data.load import load_data
 from codelength.errors import CodelengthError, DataError
 
@@ -148,14 +148,14 @@ def test_members_beyond_what_is_free_are_not_inflated(tmp_path: Path, monkeypatc
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("README.txt", bytes(10**6))
     assert read_arrays(path) == ("npz", {"README.txt": bytes(10**6)})
-    monkeypatch.setattr(arrays, "free_memory", lambda: 10**6 - 1)
+    monkeypatch.setattr(array_files, "free_memory", lambda: 10**6 - 1)
     monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda *_: pytest.fail("a member was read"))
     with pytest.raises(DataError, match="not enough memory"):
         read_arrays(path)
 
 
 def test_a_mapped_file_that_becomes_shorter_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "_MAPPED_ABOVE", 0)
+    monkeypatch.setattr(array_files, "_MAPPED_ABOVE", 0)
     path = tmp_path / "large.npy"
     np.save(path, np.zeros((100, 4096), np.uint8))
     source = ArraySource(read_arrays(path)[1][""])

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from array_files import write_arrays
 from PIL import Image
+from written_arrays import write_arrays
 
 import codelength as cl
 from codelength.data.opened import open_data

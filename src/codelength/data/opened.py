@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from codelength.archive.sources import ArraySource, FolderSource, Source
-from codelength.data.arrays import arrays_of, from_members, guess_layout, read_arrays
+from codelength.data.array_files import read_arrays
+from codelength.data.arrays import arrays_of, from_members, guess_layout
 from codelength.data.dataset import DataSet, Member, Origin, items_sha256
 from codelength.data.folders import from_pictures
 from codelength.data.images import FORMATS, JPEG_EXTENSIONS

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from codelength.data.arrays import read_idx, read_npz
+from codelength.data.array_files import read_idx, read_npz
 from codelength.data.fetch import File
 from codelength.data.hashes import FILES
 from codelength.errors import DataError
