@@ -39,6 +39,18 @@ def test_commands_exist_with_these_options(document: Path) -> None:
         assert {word for word in words if word.startswith("-") and word != "-"} <= known, line
 
 
+def test_the_example_of_adding_a_family_quotes_the_files_as_they_are() -> None:
+    text = (ROOT / "docs" / "adding-a-family.md").read_text()
+    places = ["src/codelength/models", "src/codelength/recipes", "tests/contract"]
+    files = [
+        path.read_text() for place in places for path in (ROOT / place).iterdir() if path.suffix in (".py", ".toml")
+    ]
+    quoted = re.findall(r"```(?:python|toml)\n(.*?)```", text, re.DOTALL)
+    assert len(quoted) == 6 and text.count("\n") < 150
+    for block in quoted:
+        assert any(block in file for file in files), block
+
+
 def test_every_command_is_in_the_readme() -> None:
     command = typer.main.get_command(app)
     text = (ROOT / "README.md").read_text()

@@ -20,7 +20,9 @@ from codelength.laws.marginal import Marginal
 from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
+from codelength.models.configs import PixelCNNConfig
 from codelength.models.made import MADEConfig, build_made
+from codelength.models.pixelcnn import build_pixelcnn
 from codelength.models.vae import VAEConfig, build_vae
 from codelength.networks.autoregressive import GateAndMean, InverseAutoregressive
 from codelength.networks.conditionals import DegreeConditional, Features, NetworkConditional, RasterConditional
@@ -35,7 +37,6 @@ from codelength.networks.coupling import (
     checkerboard,
     squeeze,
 )
-from codelength.networks.gated import GatedPixelCNN
 from codelength.networks.masked import InputScale, MaskedLinear
 
 
@@ -545,17 +546,10 @@ class FullyConvolutional(Lawful):
         return Sequential(self.conditional)
 
 
-class Gated(Lawful):
+def gated(channels: int, symbols: int) -> nn.Module:
     """A gated PixelCNN of eight layers, images of any size, of one channel or of three."""
-
-    def __init__(self, channels: int, symbols: int) -> None:
-        shape = (None, None) if channels == 1 else (None, None, channels)
-        super().__init__(Space(shape, symbols))
-        network = GatedPixelCNN(channels, symbols, units=6, layers=8, scaling=InputScale(symbols // 2, 1))
-        self.conditional = RasterConditional(network, Categorical(symbols), shape)
-
-    def law(self) -> Law:
-        return Sequential(self.conditional)
+    shape = (None, None) if channels == 1 else (None, None, channels)
+    return build_pixelcnn(PixelCNNConfig(units=6, layers=8), Space(shape, symbols))
 
 
 @dataclass(frozen=True)
@@ -586,8 +580,8 @@ MODELS = {
     "PixelVAE": Case(pixel_autoencoder, ((4, 4),), enumerable=False),
     "beta-binomial VAE": Case(beta_binomial_autoencoder, ((3, 3),), enumerable=False),
     "affine flow": Case(AffineFlow, ((2,),), enumerable=False),
-    "gated PixelCNN": Case(lambda: Gated(1, 3), ((3, 3), (2, 4), (4, 3)), long=True),
-    "gated PixelCNN in colour": Case(lambda: Gated(3, 2), ((2, 2, 3), (1, 3, 3), (3, 2, 3)), long=True),
+    "gated PixelCNN": Case(lambda: gated(1, 3), ((3, 3), (2, 4), (4, 3)), long=True),
+    "gated PixelCNN in colour": Case(lambda: gated(3, 2), ((2, 2, 3), (1, 3, 3), (3, 2, 3)), long=True),
     "flow on images": Case(lambda: MultiscaleFlow(1), ((8, 8),), enumerable=False),
     "flow on colour images": Case(lambda: MultiscaleFlow(3), ((8, 8, 3),), enumerable=False),
     "discrete flow": Case(DiscreteFlow, ((2, 2),), rounds=True),

@@ -96,6 +96,24 @@ class VAEConfig:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class PixelCNNConfig:
+    """units: channels of each of the two stacks, at least one for each channel of an image. layers: after the first.
+
+    reach: columns to either side that a layer sees for each row that it goes up; rows: how many it goes up. leaf:
+    "bernoulli", "categorical", "beta_binomial" or "logistic_mixture" with so many `components`; empty for bernoulli on
+    two symbols and categorical on more. seed: of the weights.
+    """
+
+    units: int = 32
+    layers: int = 6
+    reach: int = 1
+    rows: int = 1
+    leaf: str = ""
+    components: int = 5
+    seed: int = 0
+
+
 def need(condition: bool, message: str) -> None:
     """Raise RecipeError with the message where a configuration does not fulfil the condition."""
     if not condition:

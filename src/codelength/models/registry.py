@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codelength.models.configs import MADEConfig, VAEConfig
+from codelength.models.configs import MADEConfig, PixelCNNConfig, VAEConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,9 +39,16 @@ def _vae(config: VAEConfig, space: Space, frequencies: np.ndarray | None) -> nn.
     return build_vae(config, space, frequencies)
 
 
+def _pixelcnn(config: PixelCNNConfig, space: Space, frequencies: np.ndarray | None) -> nn.Module:
+    from codelength.models.pixelcnn import build_pixelcnn
+
+    return build_pixelcnn(config, space)
+
+
 FAMILIES: dict[str, Family] = {
     "made": Family(MADEConfig, _made),
     "vae": Family(VAEConfig, _vae),
+    "pixelcnn": Family(PixelCNNConfig, _pixelcnn),
 }
 
 
