@@ -8,7 +8,7 @@ import torch
 from gaussian_models import LinearGaussian, standard_normal
 
 from codelength.errors import EvaluationError, UsageError
-from codelength.likelihood.annealed import Path, annealed, annealed_backwards, pilot, sigmoid_temperatures
+from codelength.likelihood.annealed import From, Path, annealed, annealed_backwards, pilot, sigmoid_temperatures
 from codelength.likelihood.importance import Posterior
 
 
@@ -38,8 +38,8 @@ def test_forward_chains_agree_with_the_evidence(begin: str) -> None:
     model = LinearGaussian(n=6, seed=3)
     rough = Posterior(model.mean + 0.2, 1.3 * model.marginal_scale())
     start = prior_of(model) if begin == "prior" else rough
-    path = pilot(model.log_joint, start, sigmoid_temperatures(60), rng(1))
-    result = annealed(model.log_joint, start, path, 64, rng(2))
+    path = pilot(From(start, model.log_joint), sigmoid_temperatures(60), rng(1))
+    result = annealed(From(start, model.log_joint), path, 64, rng(2))
     truth = model.log_evidence().numpy()
     assert result.kind == "lower_bound" and result.log_weights.shape == (64, 6)
     assert (np.abs(result.nats - truth) < 4.5 * result.se + 1e-6).all()
@@ -51,8 +51,8 @@ def test_forward_chains_agree_with_the_evidence(begin: str) -> None:
 def test_the_pilot_finds_steps_that_are_accepted_as_asked(begin: float) -> None:
     """Whatever the step that it begins with, at every part of a path on which the densities narrow a great deal."""
     model = LinearGaussian(n=40, d=4, D=8, sigma=0.1, seed=3)
-    path = pilot(model.log_joint, prior_of(model), sigmoid_temperatures(24), rng(1), steps=4, step_size=begin)
-    result = annealed(model.log_joint, prior_of(model), path, 40, rng(2))
+    path = pilot(From(prior_of(model), model.log_joint), sigmoid_temperatures(24), rng(1), steps=4, step_size=begin)
+    result = annealed(From(prior_of(model), model.log_joint), path, 40, rng(2))
     thirds = [part.mean() for part in np.array_split(result.acceptance, 3)]
     # Six models and seeds gave thirds between 0.66 and 0.86; steps left as they began would give nearly 1, or 0.
     assert all(0.55 < rate < 0.93 for rate in thirds), thirds
@@ -63,7 +63,7 @@ def test_weights_have_the_evidence_as_their_mean_even_along_a_coarse_path() -> N
     model = LinearGaussian(n=3, sigma=1.5, seed=4)
     start = prior_of(model)
     path = Path(sigmoid_temperatures(4), torch.full((4, 3), 0.2, dtype=torch.float64), 3)
-    result = annealed(model.log_joint, start, path, 40000, rng(5))
+    result = annealed(From(start, model.log_joint), path, 40000, rng(5))
     truth = model.log_evidence().numpy()
     ratios = np.exp(result.log_weights - truth)
     error = ratios.std(0, ddof=1) / np.sqrt(len(ratios))
@@ -80,9 +80,9 @@ def test_the_sandwich_closes_on_simulated_data() -> None:
     truth = model.log_evidence().numpy()
     widths, errors = [], []
     for count, chains in ((5, 1), (100, 1), (100, 16)):
-        path = pilot(model.log_joint, start, sigmoid_temperatures(count), rng(7), steps=5)
-        below = annealed(model.log_joint, start, path, chains, rng(8)).nats - truth
-        above = annealed_backwards(model.log_joint, start, path, chains, model.latents, rng(9)).nats - truth
+        path = pilot(From(start, model.log_joint), sigmoid_temperatures(count), rng(7), steps=5)
+        below = annealed(From(start, model.log_joint), path, chains, rng(8)).nats - truth
+        above = annealed_backwards(From(start, model.log_joint), path, chains, model.latents, rng(9)).nats - truth
         assert below.mean() < 4 * standard_error(below)
         assert above.mean() > -4 * standard_error(above)
         widths.append((above - below).mean())
@@ -104,7 +104,7 @@ def test_backward_weights_have_the_inverse_evidence_as_their_mean() -> None:
         return model.log_joint(z.unsqueeze(-2))[..., 0]
 
     path = Path(sigmoid_temperatures(4), torch.full((4, draws), 0.2, dtype=torch.float64), 3)
-    result = annealed_backwards(log_joint, standard_normal(draws, model.d), path, 1, z, rng(12))
+    result = annealed_backwards(From(standard_normal(draws, model.d), log_joint), path, 1, z, rng(12))
     assert result.kind == "upper_bound"
     truth = float(model.log_evidence()[0])
     ratios = np.exp(truth - result.log_weights[0])
@@ -118,8 +118,8 @@ def test_nan_and_no_chains_are_errors() -> None:
     model = LinearGaussian()
     path = Path(sigmoid_temperatures(1), torch.full((1, model.n), 0.1, dtype=torch.float64), 2)
     with pytest.raises(EvaluationError, match="finite log-weights"):
-        annealed(lambda z: model.log_joint(z) * torch.nan, prior_of(model), path, 2, rng(0))
+        annealed(From(prior_of(model), lambda z: model.log_joint(z) * torch.nan), path, 2, rng(0))
     with pytest.raises(UsageError, match="chains"):
-        annealed(model.log_joint, prior_of(model), path, 0, rng(0))
+        annealed(From(prior_of(model), model.log_joint), path, 0, rng(0))
     with pytest.raises(UsageError, match="temperature"):
         sigmoid_temperatures(0)

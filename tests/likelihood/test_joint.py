@@ -150,7 +150,7 @@ def test_other_laws_are_refused_by_name() -> None:
         (Marginal("z", law.prior, law, law.posterior), "a likelihood Marginal"),  # type: ignore[attr-defined]
         (law.likelihood, "a law Independent without latents"),  # type: ignore[attr-defined]
     ):
-        with pytest.raises(UsageError, match=f"independent normals.*got {words}"):
+        with pytest.raises(UsageError, match=f"continuous latents.*got {words}"):
             Nest(other)
     with pytest.raises(UsageError, match="units"):
         Joint(Nest(law), BITS, "inches")

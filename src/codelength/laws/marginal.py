@@ -32,6 +32,7 @@ class Marginal(Law):
         self.likelihood = likelihood
         self.posterior = posterior
         self.prior.see_items_on_grid()
+        self.posterior.see_items_on_grid()
         if prior.grid() is not None:
             likelihood.see_on_grid(latent, prior.grid())
         for name, grid in prior.exported_grids().items():

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from codelength.errors import EvaluationError, UsageError
 from codelength.likelihood.hmc import LogDensity, adapt, transition
+from codelength.likelihood.importance import Proposal
 
 #: Pilot chains change their steps by so much (in logarithm) for a transition accepted wholly instead of never, on their
 #: first walk and on later ones.
@@ -31,6 +32,34 @@ PILOT_RATES = (1.0, 0.5)
 
 #: Transitions at the first temperature before the first walk.
 WARMUP = 20
+
+
+class Start(Proposal, Protocol):
+    """Where chains begin, together with where they go."""
+
+    def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """log f_0, normalised, and log f_1 = log p(x, z) at z (k, n, d): nats (k, n) each."""
+        ...
+
+
+@dataclass(frozen=True)
+class From:
+    """Chains from ``start`` to ``log_joint``, two densities that know nothing of each other."""
+
+    start: Proposal
+    log_joint: LogDensity
+
+    def sample(self, generator: torch.Generator, k: int) -> Tensor:
+        """(k, n, d)."""
+        return self.start.sample(generator, k)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """z (k, n, d) -> nats (k, n)."""
+        return self.start.log_prob(z)
+
+    def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Start``."""
+        return self.start.log_prob(z), self.log_joint(z)
 
 
 @dataclass(frozen=True)
@@ -69,8 +98,7 @@ def sigmoid_temperatures(count: int, spread: float = 4.0) -> Tensor:
 
 
 def pilot(
-    log_joint: LogDensity,
-    start: Any,
+    start: Start,
     temperatures: Tensor,
     generator: torch.Generator,
     *,
@@ -82,8 +110,7 @@ def pilot(
 ) -> Path:
     """Step sizes for the transitions at every temperature, from chains that are then thrown away.
 
-    log_joint: log p(x, z), z (chains, n, d) -> nats (chains, n). start: with ``sample(generator, k)`` (k, n, d) and
-    ``log_prob(z)`` (k, n), as the proposals of ``likelihood.importance``. steps: of the leapfrog. target: acceptance.
+    steps: of the leapfrog. target: acceptance.
     Each item has step sizes of its own. They are adapted at the first temperature, then carried along the path and
     corrected at each temperature; further ``rounds`` correct the sizes of each temperature by what was accepted there.
     """
@@ -91,7 +118,7 @@ def pilot(
     b = temperatures[1:].tolist()
     z = start.sample(generator, chains)
     first = z.new_full(z.shape[:2], step_size)
-    z, found = adapt(_between(log_joint, start, b[0]), z, first, steps, WARMUP, generator, target=target)
+    z, found = adapt(_between(start, b[0]), z, first, steps, WARMUP, generator, target=target)
     log_size = found.log().mean(0)
     log_sizes: list[Tensor] = []
     for repeat in range(rounds):
@@ -99,7 +126,7 @@ def pilot(
             z = start.sample(generator, chains)
         for t, at in enumerate(b):
             log_size = log_sizes[t] if repeat else log_size
-            step = transition(_between(log_joint, start, at), z, log_size.exp().expand(chains, -1), steps, generator)
+            step = transition(_between(start, at), z, log_size.exp().expand(chains, -1), steps, generator)
             z = step.positions
             log_size = log_size + PILOT_RATES[min(repeat, 1)] * (step.acceptance.mean(0) - target)
             if repeat:
@@ -109,7 +136,7 @@ def pilot(
     return Path(temperatures, torch.stack(log_sizes).exp(), steps)
 
 
-def annealed(log_joint: LogDensity, start: Any, path: Path, chains: int, generator: torch.Generator) -> AnnealedResult:
+def annealed(start: Start, path: Path, chains: int, generator: torch.Generator) -> AnnealedResult:
     """Forward chains from ``start`` to the joint: p(x) without bias, whose logarithm is a lower bound of log p(x).
 
     Raises EvaluationError for a log-weight that is NaN or infinite, UsageError for no chains.
@@ -119,17 +146,17 @@ def annealed(log_joint: LogDensity, start: Any, path: Path, chains: int, generat
     weights, acceptance = z.new_zeros(z.shape[:2], dtype=torch.float64), []
     b = path.temperatures.tolist()
     for t in range(1, len(b)):
-        weights += (b[t] - b[t - 1]) * _gap(log_joint, start, z)
+        weights += (b[t] - b[t - 1]) * _gap(start, z)
         if t + 1 < len(b):  # a transition at the last temperature would change no weight
             sizes = path.step_sizes[t - 1].expand(chains, -1)
-            step = transition(_between(log_joint, start, b[t]), z, sizes, path.steps, generator)
+            step = transition(_between(start, b[t]), z, sizes, path.steps, generator)
             z = step.positions
             acceptance.append(step.acceptance.mean(0))
     return _result(weights, acceptance, 1.0)
 
 
 def annealed_backwards(
-    log_joint: LogDensity, start: Any, path: Path, chains: int, posterior: Tensor, generator: torch.Generator
+    start: Start, path: Path, chains: int, posterior: Tensor, generator: torch.Generator
 ) -> AnnealedResult:
     """Backward chains from an exact draw of the posterior (n, d): the logarithm is an upper bound of log p(x).
 
@@ -144,20 +171,25 @@ def annealed_backwards(
     b = path.temperatures.tolist()
     for t in range(len(b) - 1, 0, -1):
         sizes = path.step_sizes[t - 1].expand(chains, -1)
-        step = transition(_between(log_joint, start, b[t]), z, sizes, path.steps, generator)
+        step = transition(_between(start, b[t]), z, sizes, path.steps, generator)
         z = step.positions
         acceptance.append(step.acceptance.mean(0))
-        weights += (b[t] - b[t - 1]) * _gap(log_joint, start, z)
+        weights += (b[t] - b[t - 1]) * _gap(start, z)
     return _result(weights, acceptance[::-1], -1.0)
 
 
-def _between(log_joint: LogDensity, start: Any, b: float) -> Callable[[Tensor], Tensor]:
-    return lambda z: (1 - b) * start.log_prob(z) + b * log_joint(z)
+def _between(start: Start, b: float) -> Callable[[Tensor], Tensor]:
+    def log_density(z: Tensor) -> Tensor:
+        begin, end = start.densities(z)
+        return (1 - b) * begin + b * end
+
+    return log_density
 
 
 @torch.no_grad()
-def _gap(log_joint: LogDensity, start: Any, z: Tensor) -> Tensor:
-    return (log_joint(z) - start.log_prob(z)).double()
+def _gap(start: Start, z: Tensor) -> Tensor:
+    begin, end = start.densities(z)
+    return (end - begin).double()
 
 
 def _result(weights: Tensor, acceptance: list[Tensor], sign: float) -> AnnealedResult:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from codelength.errors import FreezeError, UsageError
 from codelength.laws.frozen import FrozenModel
-from codelength.likelihood.annealed import Path, annealed, annealed_backwards, pilot, sigmoid_temperatures
+from codelength.likelihood.annealed import Path, Start, annealed, annealed_backwards, pilot, sigmoid_temperatures
 from codelength.likelihood.batches import Batch
-from codelength.likelihood.importance import DRAWS, Proposal, importance
+from codelength.likelihood.importance import DRAWS, importance
 from codelength.likelihood.joint import Joint, Nest
 from codelength.likelihood.methods import Answers, draw_seed
 from codelength.likelihood.result import TwoSided
@@ -119,8 +119,9 @@ class _Importance:
         self.batch = max(1, model.rows // DRAWS)
 
     def answer(self, batch: Batch) -> Answers:
-        joint = self.model.joint(batch.items, "prior")
-        proposal = joint.proposal(self.model.settings.proposal)
+        name = self.model.settings.proposal
+        joint = self.model.joint(batch.items, "prior" if name == "prior" else "posterior")
+        proposal = joint.proposal(name)
         generator = self.model.generator(int(batch.index[0]))
         result = importance(
             joint.log_joint, proposal, self.samples, generator, chunk=min(DRAWS, self.model.rows), index=batch.index
@@ -155,16 +156,16 @@ class _Annealed:
         """Step sizes from a pilot run, then frozen."""
         chains = max(1, min(PILOT_CHAINS, self.model.rows // joint.n))
         begin = self.begin(joint)
-        return pilot(joint.log_joint, begin, self.temperatures, generator, chains=chains, steps=self.leapfrog)
+        return pilot(begin, self.temperatures, generator, chains=chains, steps=self.leapfrog)
 
-    def begin(self, joint: Joint) -> Proposal:
+    def begin(self, joint: Joint) -> Start:
         return joint.prior if self.start == "prior" else joint.posterior()
 
     def forward(self, joint: Joint, path: Path, generator: torch.Generator, index: np.ndarray) -> WeightStream:
         """Chains from the start to the joint; the log of the stream's mean weight is the lower bound."""
         stream = WeightStream(self.samples, index)
         for count in self._portions():
-            result = annealed(joint.log_joint, self.begin(joint), path, count, generator)
+            result = annealed(self.begin(joint), path, count, generator)
             stream.add(result.log_weights)
             self._acceptance += result.acceptance.sum(1) * (count / self.samples)
         self._items += joint.n
@@ -178,7 +179,7 @@ class _Annealed:
         """Chains from exact draws (n, d) of the posterior; minus the log of the stream's mean is the upper bound."""
         stream = WeightStream(self.samples, index)
         for count in self._portions():
-            result = annealed_backwards(joint.log_joint, self.begin(joint), path, count, truth, generator)
+            result = annealed_backwards(self.begin(joint), path, count, truth, generator)
             stream.add(-result.log_weights)
         return stream
 

@@ -1,10 +1,10 @@
 """A model with normal latents as log p(x, z), the form that the estimators over log-densities take.
 
 The latents z_1 .. z_L of a nest of `Marginal` laws, which files see on a grid, are taken as the continuous variables
-that the grid cuts up: the width of the bins cancels between prior and posterior, so the integral of the joint density
-is the evidence of the coded model up to the coarseness of the grid. All latents of an item are one vector u (d,), z_1
-first, and z = centre + scale * u element by element; densities are those of u, the Jacobian being accounted for, so
-that the integral of p(x, u) over u is p(x) in whatever units.
+that the grid cuts up (`distributions.continuum`): the width of the bins cancels between prior and posterior, so the
+integral of the joint density is the evidence of the coded model up to the coarseness of the grid. All latents of an
+item are one vector u (d,), z_1 first; densities are those of u, Jacobians being accounted for, so that the integral of
+p(x, u) over u is p(x) in whatever units and coordinates.
 
 Shapes: n items, d latents of each, k draws; u is (k, n, d), log-densities of it (k, n), nats.
 """
@@ -13,106 +13,135 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from codelength.distributions import Normal
+from codelength.distributions.continuum import (
+    ahead,
+    continuum,
+    coordinates_of,
+    in_densities,
+    is_continuous,
+    reach,
+    rewritten,
+    shape_of,
+    warps,
+)
 from codelength.errors import UsageError
 from codelength.laws.contract import Context, Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal, Responsibilities
-from codelength.laws.sequential import Sequential
-from codelength.likelihood.importance import DefensiveMixture, Posterior, Proposal, StudentT, WidenedPosterior
+from codelength.likelihood.annealed import Start
+from codelength.likelihood.importance import DefensiveMixture, Proposal, StudentT
 from codelength.likelihood.settings import PROPOSALS
 
-#: Draws from above that the units of a layer in the middle are averaged over.
-PRIOR_DRAWS = 256
+#: Draws that units are taken from where moments are not known, of the prior and of each item's posterior.
+PRIOR_DRAWS = 1024
+POSTERIOR_DRAWS = 32
+
+#: The factor of the proposal ``widened``, against tails lighter than the true posterior's.
+WIDENED = 1.2
 
 
 class Nest:
     """The latents of a law over torch conditionals: z_1 next to the data, z_L at the top.
 
-    law: ``Marginal`` laws, each the prior of the one before, whose priors and posteriors are ``Independent`` normals on
-    a grid; over an ``Independent`` or ``Sequential`` likelihood. Raises UsageError for other laws.
+    law: ``Marginal`` laws, each the prior of the one before. Priors are ``Independent`` or ``Sequential`` normals on a
+    grid or a ``Chain`` of such, posteriors likewise, or inverse autoregressive flows of such; the likelihood of the
+    data is any exact law. Raises UsageError for other laws.
     """
 
     def __init__(self, law: Law) -> None:
-        self.levels: list[Marginal] = []
         rest: Any = law
+        found: list[Marginal] = []
         while isinstance(rest, Marginal):
             if isinstance(rest.posterior, Responsibilities):
                 raise _other(f"a mixture over {rest.latent!r}")
-            if not _is_normal(rest.posterior):
-                raise _other(f"a posterior of {rest.latent!r} that is another law than independent normals")
-            if self.levels and not _is_normal(rest.likelihood):
-                raise _other(f"a prior of {self.levels[-1].latent!r} that is another law than independent normals")
+            if not is_continuous(rest.posterior):
+                raise _other(f"a posterior of {rest.latent!r} that is another law")
+            if found and not is_continuous(rest.likelihood, flows=False):
+                raise _other(f"a prior of {found[-1].latent!r} that is another law")
+            found.append(rest)
+            rest = rest.prior
+        if not found:
+            raise _other(f"a law {type(law).__name__} without latents")
+        if not is_continuous(rest, flows=False):
+            raise _other(f"a prior of {found[-1].latent!r} that is another law")
+        if found[0].likelihood.kind != "exact":
+            raise _other(f"a likelihood {type(found[0].likelihood).__name__} that is a bound itself")
+        self.levels: list[Marginal] = []
+        rest = continuum(law)
+        while isinstance(rest, Marginal):
             self.levels.append(rest)
             rest = rest.prior
-        if not self.levels:
-            raise _other(f"a law {type(law).__name__} without latents")
-        if not _is_normal(rest):
-            raise _other(f"a prior of {self.levels[-1].latent!r} that is another law than independent normals")
-        bottom = self.levels[0].likelihood
-        if not isinstance(bottom, Independent | Sequential):
-            raise _other(f"a likelihood {type(bottom).__name__}")
-        self.top = rest
-        posteriors: list[Any] = [level.posterior for level in self.levels]
-        self.shapes = [tuple(posterior.conditional.shape) for posterior in posteriors]
+        self.top: Law = rest
+        self.posteriors = [level.posterior for level in self.levels]
+        self.shapes = [shape_of(posterior) for posterior in self.posteriors]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         self.dims = sum(self.sizes)
-
-    def prior_moments(self, level: int, above: Tensor | None, context: Context, rows: int) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (rows, d_l), in bins, of z_l given z_l+1 (rows, d_l+1), None above the top."""
-        if level + 1 == len(self.levels):
-            return _moments(self.top, context, rows)
-        assert above is not None
-        upper = self.levels[level + 1]
-        given = {**context, upper.latent: above.reshape(rows, *self.shapes[level + 1])}
-        return _moments(upper.likelihood, given, rows)
-
-    def posterior_moments(self, level: int, below: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (rows, d_l), in bins, of z_l given z_l-1 (rows, d_l-1), or the items where l = 0."""
-        rows = len(below)
-        shaped = below if level == 0 else below.reshape(rows, *self.shapes[level - 1])
-        return _moments(self.levels[level].posterior, {**context, "x": shaped}, rows)
-
-    def fit(self, x: Tensor, bottom: Tensor, context: Context) -> Tensor:
-        """log p(x | z_1), nats (rows,), for items and z_1 (rows, d_1) in bins."""
-        given = {**context, self.levels[0].latent: bottom.reshape(len(x), *self.shapes[0])}
-        return self.levels[0].likelihood.log_prob(x, given)
+        #: Whether posteriors are in coordinates other than the latents.
+        self.warped = any(warps(posterior) for posterior in self.posteriors)
 
     def split(self, z: Tensor) -> list[Tensor]:
-        """z (..., d) as the layers (rows, d_l)."""
-        return list(z.reshape(-1, self.dims).split(self.sizes, dim=1))
+        """z (..., d) as the layers (rows, *shape)."""
+        parts = z.reshape(-1, self.dims).split(self.sizes, dim=1)
+        return [part.reshape(len(part), *shape) for part, shape in zip(parts, self.shapes)]
+
+    def fit(self, x: Tensor, layers: list[Tensor], context: Context) -> Tensor:
+        """log p(x | z_1) of items x, nats (rows,), for latents in bins."""
+        bottom = self.levels[0]
+        return bottom.likelihood.log_prob(x, self._given(bottom, layers[0], context))
+
+    def log_prior(self, layers: list[Tensor], context: Context) -> Tensor:
+        """log p(z_1 .. z_L), nats (rows,), of latents in bins."""
+        total: Any = 0.0
+        given, below = dict(context), layers[0]
+        for level, upper, z in zip(self.levels, self.levels[1:], layers[1:]):
+            given = self._given(upper, z, {**given, level.latent: below})
+            total = total + upper.likelihood.log_prob(below, given)
+            below = z
+        return total + self.top.log_prob(below, {**given, self.levels[-1].latent: below})
+
+    def climb(self, x: Tensor, context: Context, visit: Callable[[int, Context], Tensor]) -> None:
+        """Call ``visit(level, context)`` for each layer from the data upwards, with the context of its posterior:
+        q(z_1 | x), q(z_2 | z_1) and so on, z_l (rows, *shape) being what it gave before."""
+        given, below = dict(context), x
+        for number, law in enumerate(self.levels):
+            below = visit(number, {**given, law.item: below})
+            given = self._given(law, below, given)
 
     @torch.no_grad()
-    def draw(self, count: int, context: Context, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Latents (count, d) from the prior, in bins, continuous."""
-        layers: list[Tensor] = []
-        for level in reversed(range(len(self.levels))):
-            mean, scale = self.prior_moments(level, layers[0] if layers else None, context, count)
-            noise = torch.randn(mean.shape, generator=generator, device=device, dtype=mean.dtype)
-            layers.insert(0, mean + scale * noise)
-        return torch.cat(layers, 1)
+    def draw(self, count: int, context: Context, generator: torch.Generator) -> list[Tensor]:
+        """The layers (count, *shape) of latents from the prior, in bins, continuous."""
+        layers = [self.top.sample(count, context, generator)]
+        for level in reversed(self.levels[1:]):
+            layers.insert(0, level.likelihood.sample(count, self._given(level, layers[0], context), generator))
+        return layers
 
     @torch.no_grad()
     def simulate(self, count: int, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Items (count, *shape) drawn from the model, and their latents (count, d) in bins: an exact draw of each
         item's posterior. On the CPU."""
         context: Context = {"shape": shape}
-        z = self.draw(count, context, generator, torch.device("cpu"))
-        given = {**context, self.levels[0].latent: self.split(z)[0].reshape(count, *self.shapes[0])}
-        return self.levels[0].likelihood.sample(count, given, generator), z
+        layers = self.draw(count, context, generator)
+        bottom = self.levels[0]
+        x = bottom.likelihood.sample(count, self._given(bottom, layers[0], context), generator)
+        return x, torch.cat([z.flatten(1) for z in layers], 1)
+
+    def _given(self, level: Marginal, z: Tensor, context: Context) -> Context:
+        return {**context, level.latent: z, **level.prior.exports(z, context)}
 
 
 class Joint:
     """log p(x, u) of n items, differentiable in u, with the distributions that estimators start from.
 
-    x: items (n, *shape), int64, on the device of the networks. units: "prior", u in standard deviations of the prior
-    from its mean; or "posterior", in those of each item's approximate posterior (of upper layers, at the mean of the
-    lower ones), in which one size of step serves all latents.
+    x: items (n, *shape), int64, on the device of the networks. units: "prior", u being the latents in standard
+    deviations of the prior from its mean; or "posterior", the coordinates of each item's approximate posterior (the
+    latents, or where it is a flow the variables before it) in its own standard deviations, in which one size of step
+    serves all of them. What of the posterior depends on the item alone is computed once.
     """
 
     def __init__(self, nest: Nest, x: Tensor, units: str = "prior") -> None:
@@ -122,88 +151,165 @@ class Joint:
         self.x = x
         self.n, self.d = len(x), nest.dims
         self.context: Context = {"shape": tuple(x.shape[1:])}
-        self._repeated = x
+        self.warped = nest.warped and units == "posterior"
         with torch.no_grad():
-            self.bottom = nest.posterior_moments(0, x, self.context)  # of z_1 given the items, known once and for all
+            seen = {**self.context, nest.levels[0].item: x}
+            first, self._seen = ahead(nest.posteriors[0], seen, self.n)
+            self.posteriors = [first, *nest.posteriors[1:]]
             self.centre, self.scale = self._prior_units() if units == "prior" else self._posterior_units()
         self.log_scale = self.scale.log().sum(-1)  # (n,)
+        self._repeated: tuple[int, Tensor, Context] = (1, x, self._seen)
+
+    # ---- units
 
     def _posterior_units(self) -> tuple[Tensor, Tensor]:
-        moments = [self.bottom]
-        for level in range(1, len(self.nest.levels)):
-            moments.append(self.nest.posterior_moments(level, moments[-1][0], self.context))
-        return torch.cat([mean for mean, _ in moments], 1), torch.cat([scale for _, scale in moments], 1)
+        if all(isinstance(law, Independent) for law in self.posteriors):  # at the mean of the layers below
+            moments: list[tuple[Tensor, Tensor]] = []
+
+            def visit(level: int, context: Context) -> Tensor:
+                elements = self.posteriors[level].conditional(context, self.n)  # type: ignore[attr-defined]
+                mean, scale = elements.leaf.moments(elements.params)
+                moments.append((mean.expand(self.n, -1), scale.expand(self.n, -1)))
+                return mean.expand(self.n, -1).reshape(self.n, *self.nest.shapes[level])
+
+            self.nest.climb(self.x, self._seen, visit)
+            return torch.cat([mean for mean, _ in moments], 1), torch.cat([scale for _, scale in moments], 1)
+        generator = torch.Generator(self.x.device).manual_seed(0)
+        draws = [self._drawn(self.posteriors, self.x, self._seen, generator) for _ in range(POSTERIOR_DRAWS)]
+        found = torch.stack(draws)
+        return found.mean(0), found.std(0)
 
     def _prior_units(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of every latent under the prior: exact at the top, averaged over draws from above below it
-        (their noise is in the units alone, and these are accounted for)."""
-        device = self.x.device
-        generator = torch.Generator(device).manual_seed(0)
-        moments: list[tuple[Tensor, Tensor]] = []
-        above = None
-        for level in reversed(range(len(self.nest.levels))):
-            mean, scale = self.nest.prior_moments(level, above, self.context, PRIOR_DRAWS)
-            noise = torch.randn(mean.shape, generator=generator, device=device, dtype=mean.dtype)
-            above = mean + scale * noise
-            spread = (scale.square().mean(0) + mean.var(0, correction=0)).sqrt()
-            moments.insert(0, (mean.mean(0), spread))
-        centre, scale = (torch.cat(part) for part in zip(*moments))
-        return centre.expand(self.n, -1), scale.expand(self.n, -1)
+        """Mean and deviation of every latent under the prior, from draws (their noise is in the units alone, and these
+        are accounted for); exact where the law at the top says it."""
+        generator = torch.Generator(self.x.device).manual_seed(0)
+        layers = self.nest.draw(PRIOR_DRAWS, self.context, generator)
+        centre, scale = [z.flatten(1).mean(0) for z in layers], [z.flatten(1).std(0) for z in layers]
+        if isinstance(self.nest.top, Independent):
+            elements = self.nest.top.conditional(self.context, 1)
+            centre[-1], scale[-1] = (part[0] for part in elements.leaf.moments(elements.params))
+        return torch.cat(centre).expand(self.n, -1), torch.cat(scale).expand(self.n, -1)
 
-    def to_bins(self, u: Tensor) -> Tensor:
-        """Latents (..., n, d) in bins."""
-        return self.centre + self.scale * u
+    def _drawn(self, posteriors: list[Law], x: Tensor, context: Context, generator: torch.Generator) -> Tensor:
+        """Coordinates (rows, d), in bins, of draws from posteriors."""
+        found: list[Tensor] = []
 
+        def visit(level: int, given: Context) -> Tensor:
+            reached = reach(posteriors[level], given, len(x), generator=generator)
+            found.append((reached.coordinates if self.warped else reached.latents).flatten(1))
+            return reached.latents
+
+        self.nest.climb(x, context, visit)
+        return torch.cat(found, 1)
+
+    @torch.no_grad()
     def to_units(self, z: Tensor) -> Tensor:
-        """The inverse of ``to_bins``."""
+        """Latents (..., n, d) in bins as u. Where the posterior is a flow, a pass for every latent of each of its
+        steps."""
+        if self.warped:
+            k = z.numel() // (self.n * self.d)
+            x, context = self._rows(k)
+            layers, found = self.nest.split(z), []
+
+            def visit(level: int, given: Context) -> Tensor:
+                found.append(coordinates_of(self.posteriors[level], layers[level], given).flatten(1))
+                return layers[level]
+
+            self.nest.climb(x, context, visit)
+            z = torch.cat(found, 1).reshape(z.shape)
         return (z - self.centre) / self.scale
 
-    def _items(self, k: int) -> Tensor:
-        if len(self._repeated) != k * self.n:
-            self._repeated = self.x.repeat(k, *[1] * (self.x.ndim - 1))
-        return self._repeated
+    def to_bins(self, u: Tensor) -> Tensor:
+        """u (..., n, d) as coordinates in bins; they are the latents where no posterior is a flow."""
+        return self.centre + self.scale * u
+
+    def _rows(self, k: int) -> tuple[Tensor, Context]:
+        """The items, and the context of their posteriors, k times."""
+        if self._repeated[0] != k:
+
+            def repeat(value: Any) -> Any:
+                if not isinstance(value, Tensor) or len(value) != self.n:
+                    return value  # the same for all items
+                return value.repeat(k, *[1] * (value.ndim - 1))
+
+            context = {name: repeat(value) for name, value in self._seen.items()}
+            self._repeated = (k, repeat(self.x), context)
+        return self._repeated[1:]
+
+    # ---- densities
+
+    def place(self, u: Tensor, posteriors: list[Law]) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The layers of latents (k n, *shape), in bins, that u (k, n, d) leads to; log q(u | x), nats (k, n); and
+        log |dz/du|, (k, n) or (n,). posteriors: the model's own, or others in the same coordinates."""
+        k = len(u)
+        x, context = self._rows(k)
+        layers = self.nest.split(self.to_bins(u))
+        spent: Any = self.log_scale
+        volume: Any = self.log_scale
+
+        def visit(level: int, given: Context) -> Tensor:
+            nonlocal volume, spent
+            at = reach(posteriors[level], given, len(x), coordinates=layers[level])
+            spent = spent + at.nats.reshape(k, self.n)
+            volume = volume + (at.volume.reshape(k, self.n) if isinstance(at.volume, Tensor) else at.volume)
+            layers[level] = at.latents
+            return at.latents
+
+        self.nest.climb(x, context, visit)
+        return layers, spent, volume
+
+    def latents(self, u: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The first and the last of ``place``, without a look at posteriors where these are not needed."""
+        if not self.warped:
+            return self.nest.split(self.to_bins(u)), self.log_scale
+        layers, _, volume = self.place(u, self.posteriors)
+        return layers, volume
+
+    def fit(self, layers: list[Tensor], k: int) -> Tensor:
+        """log p(x | z), nats (k, n)."""
+        return self.nest.fit(self._rows(k)[0], layers, self.context).reshape(k, self.n)
+
+    def log_prior(self, layers: list[Tensor], k: int) -> Tensor:
+        """log p(z), nats (k, n)."""
+        return self.nest.log_prior(layers, self.context).reshape(k, self.n)
 
     def log_joint(self, u: Tensor) -> Tensor:
         """log p(x, u): (k, n, d) -> nats (k, n)."""
-        k = len(u)
-        layers = self.nest.split(self.to_bins(u))
-        fit = self.nest.fit(self._items(k), layers[0], self.context)
-        return fit.reshape(k, self.n) + self._log_prior(layers, k)
-
-    def _log_prior(self, layers: list[Tensor], k: int) -> Tensor:
-        total: Any = self.log_scale
-        for level, z in enumerate(layers):
-            above = layers[level + 1] if level + 1 < len(layers) else None
-            moments = self.nest.prior_moments(level, above, self.context, len(z))
-            total = total + normal_log_density(z, *moments).reshape(k, self.n)
-        return total
+        layers, volume = self.latents(u)
+        return self.fit(layers, len(u)) + self.log_prior(layers, len(u)) + volume
 
     @property
-    def prior(self) -> Proposal:
-        """p(u), with ``sample(generator, k)`` and ``log_prob(u)``."""
+    def prior(self) -> Start:
+        """p(u), with ``sample(generator, k)``, ``log_prob(u)`` and ``densities(u)``, log p(u) and log p(x, u)."""
         return _Prior(self)
 
-    def posterior(self, layer: Callable[[Tensor, Tensor], Posterior] = Posterior) -> Proposal:
-        """q(u | x) in its own order, z_1 given the items, z_2 given z_1 and so on.
+    def posterior(self, name: str = "posterior") -> Start:
+        """q(u | x) in its own order, z_1 given the items, z_2 given z_1 and so on; with the methods of ``prior``.
 
-        layer: what takes the place of a normal distribution of mean and deviation (rows, d_l) in every layer, such as
-        ``WidenedPosterior`` and ``StudentT``.
+        name: "widened", deviations times ``WIDENED``, or "student", a Student t for each layer and group of latents.
+        Raises UsageError where a t is asked of latents that are not independent, and, in units of the prior, where a
+        posterior is a flow, whose density is known in its own coordinates.
         """
-        return _Upwards(self, layer)
+        if self.nest.warped and not self.warped:
+            raise UsageError(
+                "expected units of the posterior, since one is a flow, whose density at points that it has not drawn "
+                "takes a pass for every latent; ask for Joint(.., units='posterior'), or draw from the prior"
+            )
+        if name == "widened":
+            return _Upwards(self, [in_densities(law, WIDENED) for law in self.posteriors])
+        if name == "student":
+            return _Upwards(self, [rewritten(law, _heavy) for law in self.posteriors])
+        return _Upwards(self, self.posteriors)
 
     def proposal(self, name: str) -> Proposal:
         """One of ``settings.PROPOSALS``. Raises UsageError for another name."""
+        if name not in PROPOSALS:
+            raise UsageError(f"expected one of the proposals {', '.join(PROPOSALS)}, got {name!r}")
         if name == "prior":
             return self.prior
-        if name == "posterior":
-            return self.posterior()
-        if name == "widened":
-            return self.posterior(WidenedPosterior)
-        if name == "student":
-            return self.posterior(StudentT)
         if name == "defensive":
             return DefensiveMixture(self.posterior(), self.prior)
-        raise UsageError(f"expected one of the proposals {', '.join(PROPOSALS)}, got {name!r}")
+        return self.posterior(name)
 
 
 class _Prior:
@@ -212,56 +318,77 @@ class _Prior:
 
     def sample(self, generator: torch.Generator, k: int) -> Tensor:
         joint = self.joint
-        z = joint.nest.draw(k * joint.n, joint.context, generator, joint.x.device)
-        return joint.to_units(z.reshape(k, joint.n, joint.d))
+        layers = joint.nest.draw(k * joint.n, joint.context, generator)
+        return joint.to_units(torch.cat([z.flatten(1) for z in layers], 1).reshape(k, joint.n, joint.d))
 
     def log_prob(self, u: Tensor) -> Tensor:
-        joint = self.joint
-        return joint._log_prior(joint.nest.split(joint.to_bins(u)), len(u))
+        layers, volume = self.joint.latents(u)
+        return self.joint.log_prior(layers, len(u)) + volume
+
+    def densities(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        layers, volume = self.joint.latents(u)
+        prior = self.joint.log_prior(layers, len(u)) + volume
+        return prior, self.joint.fit(layers, len(u)) + prior
 
 
 class _Upwards:
-    def __init__(self, joint: Joint, layer: Callable[[Tensor, Tensor], Posterior]) -> None:
+    def __init__(self, joint: Joint, posteriors: list[Law]) -> None:
         self.joint = joint
-        self.layer = layer
+        self.posteriors = posteriors
 
     @torch.no_grad()
     def sample(self, generator: torch.Generator, k: int) -> Tensor:
         joint = self.joint
-        layers = [self.layer(*joint.bottom).sample(generator, k).reshape(k * joint.n, -1)]
-        for level in range(1, len(joint.nest.levels)):
-            moments = joint.nest.posterior_moments(level, layers[-1], joint.context)
-            layers.append(self.layer(*moments).sample(generator, 1)[0])
-        return joint.to_units(torch.cat(layers, 1).reshape(k, joint.n, joint.d))
+        x, context = joint._rows(k)
+        drawn = joint._drawn(self.posteriors, x, context, generator).reshape(k, joint.n, joint.d)
+        return (drawn - joint.centre) / joint.scale
 
     def log_prob(self, u: Tensor) -> Tensor:
+        return self.joint.place(u, self.posteriors)[1]
+
+    def densities(self, u: Tensor) -> tuple[Tensor, Tensor]:
         joint, k = self.joint, len(u)
-        layers = joint.nest.split(joint.to_bins(u))
-        total = self.layer(*joint.bottom).log_prob(layers[0].reshape(k, joint.n, -1)) + joint.log_scale
-        for level in range(1, len(layers)):
-            moments = joint.nest.posterior_moments(level, layers[level - 1], joint.context)
-            total = total + self.layer(*moments).log_prob(layers[level][None]).reshape(k, joint.n)
-        return total
+        layers, spent, volume = joint.place(u, self.posteriors)
+        return spent, joint.fit(layers, k) + joint.log_prior(layers, k) + volume
 
 
-def normal_log_density(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """Of independent normals: z, mean, scale (rows, d) -> nats (rows,)."""
-    terms = -0.5 * ((z - mean) / scale).square() - scale.log()
-    return terms.sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
+def _heavy(law: Law) -> Law:
+    if not isinstance(law, Independent):
+        raise UsageError(
+            "the proposal student needs latents that are independent in the posterior, and these come one after "
+            "another; choose widened or defensive"
+        )
+    return Independent(_Heavy(law.conditional))
 
 
-def _moments(law: Any, context: Context, rows: int) -> tuple[Tensor, Tensor]:
-    elements = law.conditional(context, rows)
-    mean, scale = elements.leaf.moments(elements.params.float())
-    return mean, scale
+class _Heavy:
+    """A conditional whose elements share one Student t with the moments of normal ones."""
+
+    def __init__(self, conditional: Any) -> None:
+        self.conditional = conditional
+
+    def __call__(self, context: Context, count: int) -> _HeavyElements:
+        elements = self.conditional(context, count)
+        mean, scale = elements.leaf.moments(elements.params)
+        return _HeavyElements(StudentT(mean.expand(count, -1), scale.expand(count, -1)), elements.shape)
 
 
-def _is_normal(law: Law) -> bool:
-    return isinstance(law, Independent) and isinstance(getattr(law.conditional, "leaf", None), Normal)
+@dataclass(frozen=True)
+class _HeavyElements:
+    law: StudentT
+    shape: tuple[int, ...]
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return self.law.log_prob(z.reshape(1, len(z), -1))[0]
+
+    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        z = self.law.sample(generator, 1)[0]
+        return z.reshape(len(z), *self.shape), self.law.log_prob(z[None])[0]
 
 
 def _other(found: str) -> UsageError:
     return UsageError(
-        f"expected a model whose latents are independent normals in one or more layers (such as vae), got {found}; "
-        "this estimator is for those: use elbo, or importance with the proposal posterior"
+        "expected a model of continuous latents, such as vae: layers of normal variables, independent, sequential or "
+        "a chain of such, whose posteriors may besides be inverse autoregressive flows of them; got "
+        f"{found}; use elbo, or importance with the proposal posterior"
     )

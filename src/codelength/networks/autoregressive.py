@@ -84,13 +84,16 @@ class InverseAutoregressive(FloatStep):
         raise not_frozen()
 
     def determinant(self, z: Tensor, context: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """(y, log |dy/dz| in nats (n,)) of any z: one whole pass per element, slow and plain."""
+        """(y, log |dy/dz| in nats (n,)) of any z: one whole pass per element, slow and plain. Integers lie on the grid,
+        and so does where they come from; floating-point numbers are of the continuum, which ends nowhere."""
         flat = floats(z.reshape(len(z), -1))
         y = torch.zeros_like(flat)
         for _ in range(flat.shape[1]):  # the k-th pass sets right whatever comes k-th, and nothing undoes it
             log_gate, mean = self.gates_and_means(y.reshape(z.shape), context)
             gate = log_gate.exp()
-            y = ((flat - (1 - gate) * mean) / gate).clamp(0, self.conditional.leaf.symbols - 1)
+            y = (flat - (1 - gate) * mean) / gate
+            if not z.is_floating_point():
+                y = y.clamp(0, self.conditional.leaf.symbols - 1)
         return y.reshape(z.shape), -log_gate.sum(1)
 
 

@@ -229,17 +229,17 @@ class DegreeConditional(Scheduled):
         params = elements_of(self.network(self.given("x", floats(flat.gather(1, order))), *given), self.leaf.parameters)
         return TorchElements(self.leaf, params, self.shape, order)
 
-    @torch.no_grad()
     def sample(self, count: int, context: dict[str, Any], generator: torch.Generator | None) -> Tensor:
         """One whole pass per element: slow and plain. Frozen models sample at the cost of one pass in all."""
         dims = math.prod(self.shape)
-        x = torch.zeros(count, dims, dtype=torch.int64, device=self.orders.device)
         rows = self.orders[:1].expand(count, -1) if self.index is None else self.orders[context[self.index].reshape(-1)]
-        for step in range(dims):
-            elements = self.parallel(x.reshape(count, *self.shape), context)
-            place = rows[:, step] if self.index is None else torch.full((count,), step, device=x.device)
-            params = elements.params[torch.arange(count, device=x.device), place]
-            x.scatter_(1, rows[:, step : step + 1], self.leaf.sample(params[:, None], generator))
+        with _gradients_of(self.leaf):
+            x = torch.zeros(count, dims, dtype=_dtype_of(self.leaf), device=self.orders.device)
+            for step in range(dims):
+                elements = self.parallel(x.reshape(count, *self.shape), context)
+                place = rows[:, step] if self.index is None else torch.full((count,), step, device=x.device)
+                params = elements.params[torch.arange(count, device=x.device), place]
+                x = x.scatter(1, rows[:, step : step + 1], self.leaf.sample(params[:, None], generator))
         return x.reshape(count, *self.shape)
 
 
@@ -271,15 +271,28 @@ class RasterConditional(Scheduled):
         out = self.network(self.given("x", floats(image.permute(0, 3, 1, 2))), *given)
         return TorchElements(self.leaf, elements_of(out, self.leaf.parameters), tuple(x.shape[1:]))
 
-    @torch.no_grad()
     def sample(self, count: int, context: dict[str, Any], generator: torch.Generator | None) -> Tensor:
         given: Any = context["shape"] if None in self.shape else self.shape
         shape = tuple(int(s) for s in given)
-        x = torch.zeros(count, math.prod(shape), dtype=torch.int64)
-        for element in range(x.shape[1]):
-            params = self.parallel(x.reshape(count, *shape), context).params[:, element : element + 1]
-            x[:, element : element + 1] = self.leaf.sample(params, generator)
+        with _gradients_of(self.leaf):
+            device = next((values.device for values in self.network.parameters()), torch.device("cpu"))
+            x = torch.zeros(count, math.prod(shape), dtype=_dtype_of(self.leaf), device=device)
+            for element in range(x.shape[1]):
+                params = self.parallel(x.reshape(count, *shape), context).params[:, element]
+                place = torch.full((count, 1), element, device=device)
+                x = x.scatter(1, place, self.leaf.sample(params[:, None], generator))
         return x.reshape(count, *shape)
+
+
+def _dtype_of(leaf: Any) -> torch.dtype:
+    """Of what a leaf draws: integers, but for the leaves of ``distributions.continuum``."""
+    dtype: torch.dtype = getattr(leaf, "dtype", torch.int64)
+    return dtype
+
+
+def _gradients_of(leaf: Any) -> Any:
+    """Draws of integers have no gradients, so that nothing need be kept for any."""
+    return torch.set_grad_enabled(torch.is_grad_enabled() and _dtype_of(leaf).is_floating_point)
 
 
 def floats(x: Tensor) -> Tensor:

@@ -1,0 +1,111 @@
+"""Every kind of posterior of continuous latents, against the evidence of linear-Gaussian models in closed form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gaussian_laws import POSTERIORS, GaussianLaw
+
+import codelength as cl
+from codelength.distributions.continuum import continuum, in_densities
+from codelength.errors import UsageError
+from codelength.likelihood.joint import Joint, Nest
+
+#: What the two grids blur.
+BLUR = 2e-3
+
+
+def agrees(result: cl.Estimate, truth: np.ndarray) -> bool:
+    assert result.mc_se is not None and 0 < result.mc_se < 0.08
+    return abs(result.nats - truth.mean()) < 4.5 * result.mc_se + BLUR
+
+
+@pytest.mark.parametrize("start", ["posterior", "prior"])
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_annealing_finds_the_evidence_whatever_the_posterior(posterior: str, start: str) -> None:
+    model = GaussianLaw(posterior).eval()
+    items = model.draw(12, seed=1)
+    count = 40 if start == "prior" else 16  # the further away chains begin, the more
+    options: dict[str, Any] = {"samples": 24, "temperatures": count, "leapfrog": 4, "two_sided": 8}
+    result = cl.evaluate(model, items, estimator="annealed", start=start, **options)
+    assert agrees(result, model.evidence(items))
+    both = result.two_sided
+    assert both is not None and both.gap_se is not None and abs(both.gap) < 4.5 * both.gap_se + 0.05
+
+
+@pytest.mark.parametrize("proposal", ["widened", "student", "defensive"])
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_importance_finds_the_evidence_whatever_the_posterior(posterior: str, proposal: str) -> None:
+    model = GaussianLaw(posterior).eval()
+    items = model.draw(12, seed=2)
+    options: dict[str, Any] = {"estimator": "importance", "samples": 400, "proposal": proposal}
+    if (posterior, proposal) == ("sequential", "student"):
+        with pytest.raises(UsageError, match="independent in the posterior"):
+            cl.evaluate(model, items, **options)
+        return
+    result = cl.evaluate(model, items, **options)
+    assert result.arithmetic == "float" and agrees(result, model.evidence(items))
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_coordinates_and_densities_against_the_law_itself(posterior: str) -> None:
+    """Where coordinates lead to, and back; the volume against autograd; the density against the law that goes
+    backwards, a pass for every latent where it is a flow."""
+    model = GaussianLaw(posterior).eval()
+    items = torch.from_numpy(model.draw(3, seed=3).astype(np.int64))
+    joint = Joint(Nest(model.law()), items, "posterior")
+    u = joint.posterior().sample(torch.Generator().manual_seed(0), 20)
+
+    def latents(u: torch.Tensor) -> torch.Tensor:
+        return torch.cat([layer.flatten(1) for layer in joint.latents(u)[0]], 1).reshape(u.shape)
+
+    with torch.no_grad():
+        layers, spent, volume = joint.place(u, joint.posteriors)
+        # Positions on the grid have steps of 2^-12 of a bin in single precision.
+        torch.testing.assert_close(joint.to_units(latents(u)), u, rtol=0, atol=1e-4)
+        context = {"data": items.repeat(20, 1), "shape": (3,)}
+        density = in_densities(model.law().posterior).log_prob(layers[0], context).reshape(20, 3)  # type: ignore[attr-defined]
+        torch.testing.assert_close(spent - volume, density, rtol=0, atol=1e-3)
+    jacobian = torch.autograd.functional.jacobian(lambda v: latents(v).sum((0, 1)), u)  # (d, k, n, d)
+    slogdet = torch.linalg.slogdet(jacobian.permute(1, 2, 0, 3))[1]
+    torch.testing.assert_close(volume.expand(20, 3), slogdet, rtol=0, atol=1e-3)
+
+
+def test_draws_in_the_continuum_carry_gradients_and_their_density() -> None:
+    """The bound of ``continuum(law)`` is that of the grid, and every parameter of the posterior learns from it."""
+    for posterior in POSTERIORS:
+        model = GaussianLaw(posterior)
+        x = torch.from_numpy(model.draw(400, seed=4).astype(np.int64))
+        context = {"shape": (3,), "generator": torch.Generator().manual_seed(1)}
+        bound = continuum(model.law()).log_prob(x, context)
+        with torch.no_grad():
+            grid = model.law().log_prob(x, context)
+        gap = (bound - grid).detach()
+        assert abs(float(gap.mean())) < 4.5 * float(gap.std()) / 20 + BLUR
+        bound.mean().backward()
+        for part in (model.guess, *model.guesses, *model.steps):
+            for values in [] if part is None else part.parameters():
+                assert values.grad is not None and bool(torch.isfinite(values.grad).all())
+                assert bool(values.grad.any())
+
+
+def test_a_flow_is_not_asked_for_its_density_where_it_has_not_drawn() -> None:
+    model = GaussianLaw("flow").eval()
+    joint = Joint(Nest(model.law()), torch.from_numpy(model.draw(2).astype(np.int64)), "prior")
+    with pytest.raises(UsageError, match=r"units='posterior'.*or draw from the prior"):
+        joint.posterior()
+
+
+@pytest.mark.parametrize("posterior", ["sequential", "flow"])
+def test_frozen_models_are_annealed_thawed(posterior: str) -> None:
+    model = GaussianLaw(posterior).eval()
+    items = model.draw(40, seed=5)
+    frozen = cl.freeze(model, items, tolerance=5.0)
+    options: dict[str, Any] = {"estimator": "annealed", "samples": 24, "temperatures": 16, "leapfrog": 3}
+    result = cl.evaluate(frozen, items[:12], **options)
+    assert result.arithmetic == "float" and result.mc_se is not None
+    # Weights of ten bits move the evidence itself a little.
+    assert abs(result.nats - model.evidence(items[:12]).mean()) < 4.5 * result.mc_se + 0.05
