@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -37,6 +36,7 @@ from codelength.laws.marginal import Marginal, Responsibilities
 from codelength.likelihood.annealed import Start
 from codelength.likelihood.importance import DefensiveMixture, Proposal, StudentT
 from codelength.likelihood.settings import PROPOSALS
+from codelength.networks.conditionals import TorchElements
 
 #: Draws that units are taken from where moments are not known, of the prior and of each item's posterior.
 PRIOR_DRAWS = 1024
@@ -367,23 +367,22 @@ class _Heavy:
     def __init__(self, conditional: Any) -> None:
         self.conditional = conditional
 
-    def __call__(self, context: Context, count: int) -> _HeavyElements:
-        elements = self.conditional(context, count)
+    def __call__(self, context: Context, count: int) -> TorchElements:
+        return _HeavyElements(self.conditional(context, count), count)
+
+
+class _HeavyElements(TorchElements):
+    def __init__(self, elements: TorchElements, count: int) -> None:
+        super().__init__(elements.leaf, elements.params, elements.shape)
         mean, scale = elements.leaf.moments(elements.params)
-        return _HeavyElements(StudentT(mean.expand(count, -1), scale.expand(count, -1)), elements.shape)
+        self.law = StudentT(mean.expand(count, -1), scale.expand(count, -1))
 
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self.law.log_prob(x.reshape(1, len(x), -1))[0]
 
-@dataclass(frozen=True)
-class _HeavyElements:
-    law: StudentT
-    shape: tuple[int, ...]
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        return self.law.log_prob(z.reshape(1, len(z), -1))[0]
-
-    def draw(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        z = self.law.sample(generator, 1)[0]
-        return z.reshape(len(z), *self.shape), self.law.log_prob(z[None])[0]
+    def sample(self, generator: Any) -> Tensor:
+        drawn = self.law.sample(generator, 1)[0]
+        return drawn.reshape(len(drawn), *self.shape)
 
 
 def _other(found: str) -> UsageError:
