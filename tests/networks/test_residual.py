@@ -193,7 +193,7 @@ def test_causal_pixels_see_earlier_elements_of_earlier_fronts(channels: int, ker
     network = causal_pixels(channels, kernel)
     z = images(POINTS, 2, seed=1)
     seen = dependencies(lambda x: network(x, z), (channels, HEIGHT, WIDTH))
-    seen = seen.reshape(channels, 2, HEIGHT, WIDTH, channels, HEIGHT, WIDTH).any(1)
+    seen = seen.reshape(channels, 2, HEIGHT, WIDTH, channels, HEIGHT, WIDTH).any(1).numpy()
     ranges = (range(channels), range(HEIGHT), range(WIDTH))
     for (o, s, t), (c, r, q) in itertools.product(itertools.product(*ranges), itertools.product(*ranges)):
         near = 0 <= s - r < kernel[0] and abs(q - t) <= kernel[1] // 2
