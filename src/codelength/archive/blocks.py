@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -124,3 +125,15 @@ class Blocks:
         )
         error.block = block.number
         return error
+
+
+def joined(
+    directory: Directory, stream: int, start: int, size: int, decode: Callable[[Block], np.ndarray]
+) -> Iterator[bytes]:
+    """The bytes ``start`` to ``start + size`` of a stream of files, in pieces; ``decode`` gives those of a block."""
+    while size:
+        block = directory.blocks_of[stream][int(directory.block_at(stream, start))]
+        piece = decode(block)[start - block.first : start - block.first + size].tobytes()
+        yield piece
+        start += len(piece)
+        size -= len(piece)

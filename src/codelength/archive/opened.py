@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from codelength.archive.blocks import joined
 from codelength.archive.kept import KeptBlocks
 from codelength.archive.layout import NPY_MAGIC
 from codelength.archive.reader import Archive
@@ -230,14 +231,7 @@ class ArchiveItems:
         size = directory.sizes[stream][rank]
         self._archive.check_output(size)
         start = directory.starts[stream][rank]
-        parts = []
-        while size:
-            block = directory.blocks_of[stream][int(directory.block_at(stream, start))]
-            part = self._block(block.number)[start - block.first : start - block.first + size].tobytes()
-            parts.append(part)
-            start += len(part)
-            size -= len(part)
-        return b"".join(parts)
+        return b"".join(joined(directory, stream, start, size, lambda block: self._block(block.number)))
 
     # ---- by name
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from codelength.archive.blocks import Blocks
+from codelength.archive.blocks import Blocks, joined
 from codelength.archive.damage import Damage
 from codelength.archive.directory import Block, Directory
 from codelength.archive.figures import Figures
@@ -68,7 +68,7 @@ class Archive:
     _file: BinaryIO
     _size: int
     _blocks: Blocks
-    _last_piece: tuple[int, bytes] = (-1, b"")
+    _last_block: tuple[int, np.ndarray] = (-1, np.zeros(0, np.uint8))
 
     @staticmethod
     def open(
@@ -280,23 +280,13 @@ class Archive:
     def _joined(self, stream: int, start: int, size: int) -> Iterator[bytes]:
         """The bytes ``start`` to ``start + size`` of a stream of files; the block used last is kept for the next
         call."""
-        blocks = self.directory.blocks_of[stream]
-        low, high = 0, len(blocks)
-        while low < high:  # the first block that ends behind start
-            middle = (low + high) // 2
-            if blocks[middle].first + blocks[middle].count <= start:
-                low = middle + 1
-            else:
-                high = middle
-        while size:
-            block = blocks[low]
-            if self._last_piece[0] != block.number:
-                self._last_piece = block.number, self.decode_block(block).tobytes()
-            piece = self._last_piece[1][start - block.first : start - block.first + size]
-            yield piece
-            start += len(piece)
-            size -= len(piece)
-            low += 1
+
+        def decode(block: Block) -> np.ndarray:
+            if self._last_block[0] != block.number:
+                self._last_block = block.number, self.decode_block(block)
+            return self._last_block[1]
+
+        return joined(self.directory, stream, start, size, decode)
 
     # In memory.
 
