@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import codelength as cl
 from codelength.data.dataset import items_sha256
 from codelength.data.load import load_data
 from codelength.errors import CheckpointError, DataError
@@ -161,3 +162,15 @@ def test_binarized_draws_are_ones_as_often_as_they_are_bright():
     for found in (drawn, draws.fixed(np.arange(4000))):
         assert np.abs(found.mean(0) - grey[0] / 255).max() < 4 * 0.4 / np.sqrt(4000)
     assert np.array_equal(draws.fixed(np.arange(9)), draws.fixed(np.arange(9)))
+
+
+def test_images_are_drawn_alike_from_a_folder_from_a_list_and_from_an_archive(folder, pairs, tmp_path):
+    config = TrainingConfig(crop=4)
+    images = [np.array(Image.open(path)) for path in sorted(folder.iterdir())]
+    cl.compress(folder, tmp_path / "images.clen", pairs)
+    with cl.open(tmp_path / "images.clen") as archive:
+        splits = [load_split(data, config) for data in (folder, images, archive)]
+        drawn = [split.items(torch.arange(18), torch.Generator().manual_seed(0)).numpy() for split in splits]
+    assert all(np.array_equal(found, drawn[0]) for found in drawn)
+    assert len({split.images_sha256 for split in splits}) == 1
+    assert all(str(split.space) == str(splits[0].space) for split in splits)
