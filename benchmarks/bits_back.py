@@ -47,7 +47,8 @@ from codelength.exact.network import Network
 from codelength.exact.operations import Convolution, Linear, Tensors, Type
 from codelength.laws.contract import Context, Law
 from codelength.laws.frozen import FrozenModel
-from codelength.laws.marginal import Marginal, Responsibilities, Switch
+from codelength.laws.marginal import Marginal, Responsibilities
+from codelength.laws.switch import Switch
 
 CASES = ("mnist:test=vae-mnist",)
 LATENT_BITS = tuple(range(5, 17))

@@ -31,9 +31,10 @@ from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.independent import Independent
-from codelength.laws.marginal import Marginal, Responsibilities, Switch
+from codelength.laws.marginal import Marginal, Responsibilities
 from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
+from codelength.laws.switch import Switch
 from codelength.networks.autoregressive import InverseAutoregressive
 from codelength.networks.conditionals import DegreeConditional, Features, NetworkConditional, RasterConditional
 from codelength.networks.coupling import (

@@ -23,9 +23,10 @@ from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Context, Law
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.independent import Independent
-from codelength.laws.marginal import Marginal, Switch
+from codelength.laws.marginal import Marginal
 from codelength.laws.pushforward import Floor, Pushforward
 from codelength.laws.sequential import Sequential
+from codelength.laws.switch import Switch
 
 Drawn = tuple[np.ndarray, np.ndarray]
 

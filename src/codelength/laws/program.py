@@ -29,9 +29,10 @@ from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
-from codelength.laws.marginal import Marginal, Responsibilities, Switch
+from codelength.laws.marginal import Marginal, Responsibilities
 from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
+from codelength.laws.switch import Switch
 
 if TYPE_CHECKING:
     from codelength.exact.conditional import Elements

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from codelength.errors import NotCausal
 from codelength.exact.schedule import RasterSchedule, as_image
 from codelength.laws.contract import Context, Law
-from codelength.laws.marginal import Marginal, Responsibilities, select
+from codelength.laws.marginal import Marginal, Responsibilities
 from codelength.laws.sequential import Sequential
+from codelength.laws.switch import select
 from codelength.networks.conditionals import DegreeConditional, RasterConditional
 
 #: Items of at most so many elements are poked everywhere, larger ones in so many places.

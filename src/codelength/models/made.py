@@ -31,9 +31,10 @@ from torch import Tensor, nn
 from codelength.distributions import named_leaf
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
-from codelength.laws.marginal import Marginal, Responsibilities, Switch
+from codelength.laws.marginal import Marginal, Responsibilities
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
+from codelength.laws.switch import Switch
 from codelength.models import orders as ordering
 from codelength.models.configs import MADEConfig as MADEConfig
 from codelength.models.configs import need
