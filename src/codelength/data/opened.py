@@ -39,14 +39,7 @@ _AXES = {"nd": None, "nhw": (0, 1), "nhwc": (0, 1, 2), "nchw": (1, 2, 0)}
 
 
 class Opened(ABC):
-    """Data in one of the forms that users name.
-
-    kept: reasons why images are kept as files by archives, with how many there are of each, the most frequent first.
-    shape: of the array, where the data is one.
-    """
-
-    kept: Mapping[str, int] = {}
-    shape: tuple[int, ...] | None = None
+    """Data in one of the forms that users name."""
 
     @cached_property
     @abstractmethod
@@ -67,6 +60,16 @@ class Opened(ABC):
     @abstractmethod
     def sha256(self) -> str | None:
         """Of the items, as evaluations give it; None where archives keep more than the items."""
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """Of the array, where the data is one."""
+        return None
+
+    @property
+    def kept(self) -> Mapping[str, int]:
+        """Reasons why archives keep images as files, with how many there are of each, the most frequent first."""
+        return {}
 
 
 def open_data(
@@ -222,7 +225,7 @@ class _Arrays(Opened):
         return sum(len(array) if isinstance(array, bytes) else array.nbytes for array in self.arrays.values())
 
     @property
-    def shape(self) -> tuple[int, ...] | None:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...] | None:
         return None if self.kind == "npz" or self._single is None else self._single.shape
 
     @cached_property
@@ -271,7 +274,7 @@ class _Images(Opened):
         return sum(entry.size for entry in self._looked_at)
 
     @property
-    def kept(self) -> Mapping[str, int]:  # type: ignore[override]
+    def kept(self) -> Mapping[str, int]:
         files = [entry for entry in self._looked_at if isinstance(entry, ImageFile)]
         return dict(Counter(file.reason for file in files if file.is_image and not file.mode).most_common())
 
