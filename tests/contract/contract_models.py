@@ -552,6 +552,90 @@ def gated(channels: int, symbols: int) -> nn.Module:
     return build_pixelcnn(PixelCNNConfig(units=6, layers=8), Space(shape, symbols))
 
 
+class EveryLayerOnImages(Lawful):
+    """Every layer that freezes, where a scheduled network of images may have it.
+
+    Images (4, 4) of three symbols given latents (2, 2, 2): pooled and rearranged on the way to the latents, shuffled on
+    the way back; channels split, gathered, scaled, shifted, negated, clamped and gated where pixels see earlier ones.
+    """
+
+    class Upwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = InputScale(1, 0)
+            self.first = nn.Conv2d(1, 4, 3, padding=1)
+            self.pool, self.squares = nn.AvgPool2d(2), nn.PixelUnshuffle(2)
+            self.last = nn.Conv2d(5, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.scale(x.reshape(-1, 1, 4, 4))
+            h = torch.cat([self.squares(x), self.pool(nn.functional.gelu(self.first(x)))[:, 1:2]], 1)
+            return self.last(nn.functional.silu(h))
+
+    class Downwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            nothing = torch.zeros(8)
+            self.shuffle = nn.Sequential(nn.Conv2d(2, 8, 1), nn.PixelShuffle(2), nn.Conv2d(2, 6, 1))
+            self.scale = InputScale(1, 0)
+            self.first = CausalConv2d(torch.ones(1), nothing, (2, 3))
+            self.register_buffer("order", torch.tensor([4, 0, 2]))
+            self.gain, self.shift = nn.Parameter(torch.randn(6, 1, 1)), nn.Parameter(torch.randn(1, 6, 1, 1))
+            self.position = nn.Parameter(torch.randn(6, 4, 4))
+            self.gate = CausalConv2d(nothing[:6], torch.zeros(12), (1, 2), (0, -1))
+            self.last = CausalConv2d(nothing[:6], torch.zeros(3), (1, 1), (0, 0))
+
+        def forward(self, x: Tensor, z: Tensor) -> Tensor:
+            context = self.shuffle(z.permute(0, 3, 1, 2))
+            a, b = torch.split(self.first(self.scale(x)), [3, 5], 1)
+            h = torch.cat([a, torch.index_select(b, 1, self.order)], 1) * self.gain + self.shift
+            h = (h - context).clamp(-1.5, 2.0) + self.position
+            h = nn.functional.elu(1 - h) - nn.functional.glu(self.gate(-h), 1)
+            return self.last(h)
+
+    def __init__(self) -> None:
+        super().__init__(Space((4, 4), 3))
+        grid, shape = Normal(64), (2, 2, 2)
+        self.prior = NetworkConditional(Constant(16), grid, shape, ())
+        self.guess = NetworkConditional(self.Upwards(), grid, shape, ("data",))
+        self.pixels = RasterConditional(self.Downwards(), Categorical(3), (4, 4), ("z",))
+
+    def law(self) -> Law:
+        return Marginal("z", Independent(self.prior), Sequential(self.pixels), Independent(self.guess), item="data")
+
+
+class EveryLayerOfVectors(Lawful):
+    """The same for a masked network of vectors: five elements of three symbols, in an order of their own."""
+
+    class Masked(nn.Module):
+        def __init__(self, order: Tensor) -> None:
+            super().__init__()
+            before = torch.argsort(order)
+            middle = torch.arange(6) % 5
+            self.first = MaskedLinear(before + 1, torch.cat([middle, middle]))
+            self.second = MaskedLinear(middle, torch.cat([middle, middle]))
+            self.last = MaskedLinear(middle, before.repeat_interleave(3))
+            for layer in (self.first, self.second, self.last):
+                layer.reset_parameters()
+            self.gain, self.shift = nn.Parameter(torch.randn(6)), nn.Parameter(torch.randn(6))
+            self.position = nn.Parameter(torch.randn(5))
+            self.register_buffer("order", torch.tensor([5, 0, 1, 2, 3, 4]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = self.first(x - 1 + self.position).chunk(2, 1)
+            h = (torch.tanh(a) * self.gain + self.shift).clamp(-1.0, 2.0) - torch.relu(b) / 3
+            h = h + 0.5 * nn.functional.silu(b[:, self.order][:, [1, 2, 3, 4, 5, 0]])
+            return self.last(nn.functional.leaky_relu(1 - nn.functional.glu(self.second(-h), 1), 0.2))
+
+    def __init__(self) -> None:
+        super().__init__(Space((5,), 3))
+        order = torch.tensor([3, 0, 4, 1, 2])
+        self.conditional = DegreeConditional(self.Masked(order), Categorical(3), (5,), order[None])
+
+    def law(self) -> Law:
+        return Sequential(self.conditional)
+
+
 @dataclass(frozen=True)
 class Case:
     """build: a fresh model. shapes: of items. enumerable: whether all items of the first shape can be listed. rounds:
@@ -587,6 +671,8 @@ MODELS = {
     "discrete flow": Case(DiscreteFlow, ((2, 2),), rounds=True),
     "discrete flow on images": Case(lambda: DiscreteFlow(4), ((4, 4),), enumerable=False, rounds=True),
     "lattices of pixels": Case(LatticesOfPixels, ((4, 4, 3),), enumerable=False),
+    "every layer, images": Case(EveryLayerOnImages, ((4, 4),), enumerable=False),
+    "every layer, vectors": Case(EveryLayerOfVectors, ((5,),)),
     "convolutional, any size": Case(FullyConvolutional, ((3, 3), (2, 5), (6, 4))),
 }
 
