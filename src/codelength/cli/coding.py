@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codelength.cli import options, pipes
-from codelength.cli.output import say, warn, write_json
+from codelength.cli.output import say, silent, warn, write_json
 from codelength.device import use_device
 from codelength.files import exists_already
 from codelength.report.text import show_archive, show_compression, show_read_cost, table
@@ -87,7 +87,7 @@ def compress(
         read_cost=costs.append,
     )
     lines = [show_compression(figures), f"wrote {output.shown}", show_archive(figures), *map(show_read_cost, costs)]
-    say("\n".join(lines), quiet=quiet or str(json) == "-")
+    say("\n".join(lines), quiet=silent(quiet, json))
     write_json(json, figures)
     output.deliver()
 
@@ -155,7 +155,7 @@ def decompress(
         )
         names, entries = opened.names, opened.directory.entries
     parts = [f"{report.items:,} items"] + ([f"{report.files:,} other files"] if report.files else [])
-    say(f"wrote {' and '.join(parts)} to {output.shown}", quiet=quiet or str(json) == "-")
+    say(f"wrote {' and '.join(parts)} to {output.shown}", quiet=silent(quiet, json))
     for old, new in report.renamed:
         # Not show(old), which often is the very name that was written.
         warn(f"{old[:120]!r} was written as {show(new)}")
@@ -199,7 +199,7 @@ def inspect(
     with api.open_archive(pipes.received(archive, PIPED), max_memory=limit) as opened:
         use_device(resources.device)
         figures = {**opened.inspect().to_json(), **api.about("inspect")}
-        if not quiet and str(json) != "-":
+        if not silent(quiet, json):
             header = opened.header
             held = "embedded" if header.model_bytes else f"not embedded {header.model_name}".rstrip()
             if not opened.needs_model:
@@ -272,5 +272,5 @@ def verify(
         write_json(json, {**figures, "reason": str(error), "damaged": [found.to_json(names) for found in damaged]})
         raise
     what = f"all {figures['items']:,} items decode" + ("" if data is None else f" to those of {data}")
-    say(f"{shown} is sound: {what}", quiet=quiet or str(json) == "-")
+    say(f"{shown} is sound: {what}", quiet=silent(quiet, json))
     write_json(json, figures)

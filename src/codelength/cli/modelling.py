@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codelength.cli import options, pipes
-from codelength.cli.output import say, warn, write_json
+from codelength.cli.output import say, silent, warn, write_json
 from codelength.cli.status import INTERRUPTED
 from codelength.device import use_device
 from codelength.errors import CodelengthError, UsageError
@@ -100,7 +100,7 @@ def evaluate(
         lines.append(show_comparison(against, gap))
     figures |= {"model_sha256": frozen.sha256, "data_sha256": loaded.sha256, **api.about("evaluate", seed)}
     for line in lines:
-        say(line, quiet=quiet or str(json) == "-")
+        say(line, quiet=silent(quiet, json))
     if per_item is not None:
         result.save_items(per_item)
     write_json(json, figures)
@@ -339,7 +339,7 @@ def demo(
     _limit_training(memory)
 
     def answer(text: str) -> None:
-        say(text, quiet=quiet or str(json) == "-")
+        say(text, quiet=silent(quiet, json))
 
     figures = run_demo(out, say=answer, quiet=quiet, device=resources.device)
     write_json(json, figures)

@@ -17,6 +17,11 @@ def say(text: str = "", *, quiet: bool = False) -> None:
         print(printable(text))
 
 
+def silent(quiet: bool, json: Path | None) -> bool:
+    """Whether the answer is not printed: where the user wants it so, and where stdout is for the JSON."""
+    return quiet or str(json) == "-"
+
+
 def warn(text: str) -> None:
     """Something the user should know, beside the answer; also when quiet."""
     print(f"codelength: {printable(text)}", file=sys.stderr)
