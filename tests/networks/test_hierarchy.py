@@ -14,11 +14,9 @@ from codelength.networks.hierarchy import (
     StandardNormal,
     convolutional,
     convolutional_classifier,
-    data_scale,
     dense,
     dense_classifier,
 )
-from codelength.networks.masked import InputScale
 from codelength.networks.residual import CausalPixels
 
 STANDARD = (128, 4)
@@ -104,15 +102,6 @@ def test_parameters_keep_their_names() -> None:
 
 def test_a_standard_normal_is_zero_in_both_parameters() -> None:
     assert StandardNormal(3)().tolist() == [[0.0] * 6]
-
-
-def test_symbols_are_brought_near_zero() -> None:
-    assert isinstance(data_scale(2), nn.Identity)
-    for symbols in (3, 16, 17, 256):
-        scale = data_scale(symbols)
-        assert isinstance(scale, InputScale)
-        values = scale(torch.arange(symbols).float())
-        assert float(values.min()) == -1 and 0 <= float(values.max()) < 1
 
 
 def test_latents_reach_the_networks_in_standard_units() -> None:

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from codelength.networks import masked
-from codelength.networks.masked import IndexBias, InputScale, MaskedLinear, MaskedMLP, degrees_of_dependencies
+from codelength.networks.masked import (
+    IndexBias,
+    InputScale,
+    MaskedLinear,
+    MaskedMLP,
+    degrees_of_dependencies,
+    symbol_scaling,
+)
 
 D = 6
 
@@ -100,6 +107,15 @@ def test_index_bias_is_the_sum_of_its_factors():
 def test_input_scale_is_exact():
     x = torch.arange(256).float()
     assert torch.equal(InputScale(128, 7)(x) * 128 + 128, x)
+
+
+def test_symbols_are_brought_near_zero():
+    assert isinstance(symbol_scaling(2), nn.Identity)
+    for symbols in (3, 16, 17, 256):
+        scale = symbol_scaling(symbols)
+        assert isinstance(scale, InputScale)
+        values = scale(torch.arange(symbols).float())
+        assert float(values.min()) == -1 and 0 <= float(values.max()) < 1
 
 
 @pytest.mark.parametrize("sizes", [(37, 53), (64, 8), (8, 64), (1, 40), (40, 1)])

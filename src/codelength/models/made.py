@@ -40,7 +40,7 @@ from codelength.models.configs import MADEConfig as MADEConfig
 from codelength.models.configs import need
 from codelength.models.show import Described
 from codelength.networks.conditionals import DegreeConditional, UniformIndex
-from codelength.networks.masked import MaskedMLP
+from codelength.networks.masked import MaskedMLP, symbol_scale
 
 
 class MADE(Described, nn.Module):
@@ -292,7 +292,6 @@ def _network(
     hidden: Sequence[Tensor],
     factors: tuple[int, ...],
 ) -> MaskedMLP:
-    bits = (space.symbols - 1).bit_length() - 1
     return MaskedMLP(
         positions + 1,
         positions,
@@ -303,8 +302,7 @@ def _network(
         dropout=config.dropout,
         orders=factors,
         labels=config.labels,
-        # Zeros and ones are fine as they are; larger alphabets are brought to about -1 .. 1.
-        scale=None if space.symbols == 2 else (1 << bits, bits),
+        scale=symbol_scale(space.symbols),
     )
 
 

@@ -17,7 +17,7 @@ from codelength.laws.space import Space
 from codelength.models.configs import PixelCNNConfig, need
 from codelength.networks.conditionals import RasterConditional
 from codelength.networks.gated import GatedPixelCNN
-from codelength.networks.masked import InputScale
+from codelength.networks.masked import symbol_scaling
 
 
 class PixelCNN(nn.Module):
@@ -35,9 +35,7 @@ def build_pixelcnn(config: PixelCNNConfig, space: Space) -> PixelCNN:
     """A fresh model. Raises RecipeError for a configuration that makes no sense for the space."""
     channels = _channels(config, space)
     leaf = named_leaf(config.leaf, space.symbols, config.components)
-    # Elements are 0 .. symbols - 1, and reach the first layer as about -1 .. 1.
-    bits = (space.symbols - 1).bit_length() - 1
-    scaling = nn.Identity() if space.symbols == 2 else InputScale(1 << bits, bits)
+    scaling = symbol_scaling(space.symbols)  # elements are 0 .. symbols - 1, and layers want about -1 .. 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = GatedPixelCNN(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from codelength.networks.masked import InputScale
+from codelength.networks.masked import InputScale, symbol_scaling
 from codelength.networks.residual import CausalPixels, ChannelsFirst, Pixels, downwards, labelled, last, upwards
 
 
@@ -58,7 +58,7 @@ def dense(
     for level, units in enumerate(latents):
         below = dims if level == 0 else latents[level - 1]
         outputs = dims * parameters if level == 0 else 2 * below
-        scale = data_scale(symbols) if level == 0 else InputScale(*standard)
+        scale = symbol_scaling(symbols) if level == 0 else InputScale(*standard)
         encoder = _perceptron(scale, below, hidden, 2 * units, flatten=level == 0)
         found.encoders.append(labelled(encoder, labels))
         decoder = _perceptron(InputScale(*standard), units, hidden[::-1], outputs)
@@ -96,7 +96,7 @@ def convolutional(
         here = (units,) if flat else (*grid, units)
         widths, some = channels[fine : coarse + 1], blocks[fine : coarse + 1]
         inputs = colours if level == 0 else below[2]
-        scale = data_scale(symbols) if level == 0 else InputScale(*standard)
+        scale = symbol_scaling(symbols) if level == 0 else InputScale(*standard)
         down = [scale, ChannelsFirst(below), downwards(inputs, widths, some)]
         up: list[nn.Module] = [InputScale(*standard)]
         if flat:
@@ -113,7 +113,7 @@ def convolutional(
         elif neighbourhood:
             rows, columns = neighbourhood
             decoder = CausalPixels(
-                labelled(trunk, labels), widths[0], head, colours, parameters, data_scale(symbols), (rows, columns)
+                labelled(trunk, labels), widths[0], head, colours, parameters, symbol_scaling(symbols), (rows, columns)
             )
         else:
             decoder = Pixels(labelled(trunk, labels), widths[0], head, colours, parameters)
@@ -126,7 +126,7 @@ def convolutional(
 
 def dense_classifier(dims: int, symbols: int, labels: int, hidden: tuple[int, ...]) -> nn.Module:
     """From items to logits of labels, as large as a dense encoder."""
-    return _perceptron(data_scale(symbols), dims, hidden, labels, flatten=True)
+    return _perceptron(symbol_scaling(symbols), dims, hidden, labels, flatten=True)
 
 
 def convolutional_classifier(
@@ -136,13 +136,7 @@ def convolutional_classifier(
     inputs = shape[2] if len(shape) == 3 else 1
     features = channels[-1] * math.prod(side >> (len(channels) - 1) for side in shape[:2])
     body = downwards(inputs, channels, blocks)
-    return nn.Sequential(data_scale(symbols), ChannelsFirst(shape), body, nn.Flatten(), nn.Linear(features, labels))
-
-
-def data_scale(symbols: int) -> nn.Module:
-    """Zeros and ones are fine as they are; larger alphabets are brought to about -1 .. 1."""
-    bits = (symbols - 1).bit_length() - 1
-    return nn.Identity() if symbols == 2 else InputScale(1 << bits, bits)
+    return nn.Sequential(symbol_scaling(symbols), ChannelsFirst(shape), body, nn.Flatten(), nn.Linear(features, labels))
 
 
 def _perceptron(

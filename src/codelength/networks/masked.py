@@ -201,6 +201,19 @@ class InputScale(nn.Module):
         return f"offset={self.offset}, scale_bits={self.scale_bits}"
 
 
+def symbol_scale(symbols: int) -> tuple[int, int] | None:
+    """Offset and scale_bits of an ``InputScale`` that brings 0 .. symbols - 1 to about -1 .. 1; None for zeros and
+    ones, which are fine as they are."""
+    bits = (symbols - 1).bit_length() - 1
+    return None if symbols == 2 else (1 << bits, bits)
+
+
+def symbol_scaling(symbols: int) -> nn.Module:
+    """``symbol_scale`` as a layer."""
+    scale = symbol_scale(symbols)
+    return nn.Identity() if scale is None else InputScale(*scale)
+
+
 class MaskedResidualBlock(nn.Module):
     """h + W2 relu(W1 relu(h)), all units keeping their degrees. Starts as the identity."""
 
