@@ -7,14 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from codelength.networks import masked
-from codelength.networks.masked import (
-    IndexBias,
-    InputScale,
-    MaskedLinear,
-    MaskedMLP,
-    degrees_of_dependencies,
-    symbol_scaling,
-)
+from codelength.networks.masked import IndexBias, InputScale, MaskedLinear, MaskedMLP, symbol_scaling
 
 D = 6
 
@@ -159,18 +152,6 @@ def test_closed_weights_never_matter():
         layer.weight[~layer.mask] = float("nan")
     torch.testing.assert_close(layer(torch.ones(1, D)), before)
     assert torch.equal(layer.masked_weight() == 0, ~layer.mask | (layer.weight == 0))
-
-
-def test_degrees_of_dependencies_give_them_back():
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        inputs = torch.randint(1, 5, (7,), generator=generator)
-        outputs = torch.randint(0, 5, (6,), generator=generator)
-        wanted = inputs[None, :] <= outputs[:, None]
-        found = degrees_of_dependencies(wanted)
-        assert torch.equal(MaskedLinear(*found).mask, wanted)
-    with pytest.raises(ValueError, match="nested"):
-        degrees_of_dependencies(torch.eye(3))
 
 
 def test_forward_can_be_traced():

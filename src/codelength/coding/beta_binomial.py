@@ -56,7 +56,7 @@ def _fill(k, symbols, at, scratch):
     total = np.int64(0)
     scratch[at] = 0
     for i in range(symbols - 1):
-        total += log2_fixed((np.int64(i) << 40) + a) - log2_fixed(np.int64(i + 1) << 40)
+        total += log2_fixed((np.int64(i) << POINT_BITS) + a) - log2_fixed(np.int64(i + 1) << POINT_BITS)
         scratch[at + 1 + i] = total
 
 

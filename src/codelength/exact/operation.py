@@ -47,8 +47,7 @@ def require(condition: bool, message: str) -> None:
 
 
 class Operation:
-    """Base of all operations, each of which has all of its rules in its class. ``operands`` are indices of earlier
-    values of the network.
+    """Base of all operations, each of which has all of its rules in its class.
 
     * ``infer``: the type of the result (shape, bounds, degrees) from those of the operands, or ProgramError;
     * ``prepare``: what executors are given of the operation's tensors, made once;
@@ -59,6 +58,8 @@ class Operation:
 
     name: ClassVar[str]
     feature: ClassVar[int]
+    asks: ClassVar[tuple[str, ...]] = ("x",)  # the fields that number operands
+    measures: ClassVar[tuple[str, ...]] = ()  # those of them of which only the size matters
     learned: ClassVar[tuple[str, ...]] = ()  # the fields that name tensors of learned numbers
     incremental: ClassVar[bool] = False  # whether it may see the item; if not, context only
     rounds: ClassVar[bool] = False  # whether it brings sums back, so that they may leave float32 before it
@@ -67,12 +68,19 @@ class Operation:
 
     @property
     def operands(self) -> tuple[int, ...]:
-        raise NotImplementedError
+        """The earlier values that it is made of."""
+        found: list[int] = []
+        for name in self.asks:
+            value = getattr(self, name)
+            found.extend(value if isinstance(value, tuple) else (value,))
+        return tuple(found)
 
     @property
     def sources(self) -> tuple[int, ...]:
         """The operands whose numbers matter; of the others only the size does."""
-        return self.operands
+        if not self.measures:
+            return self.operands
+        return tuple(getattr(self, name) for name in self.asks if name not in self.measures)
 
     def work(self, out: Type, tensors: Tensors) -> int:
         """Roughly the multiplications and memory accesses for one item."""

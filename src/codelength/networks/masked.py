@@ -145,24 +145,6 @@ class MaskedLinear(nn.Module):
         return f"{len(self.in_degrees)} -> {len(self.out_degrees)}, bias={self.bias is not None}"
 
 
-def degrees_of_dependencies(dependencies: Tensor) -> tuple[Tensor, Tensor]:
-    """Degrees of inputs (in,) and outputs (out,) under which output o sees input i iff dependencies[o, i] (out, in).
-
-    Exist where the sets of inputs that outputs see are nested, as under every order of the elements; ValueError
-    otherwise. Outputs that see nothing get degree 0; an input is as high as the outputs are that first see it.
-    """
-    seen = dependencies.bool()
-    sizes = seen.sum(1)
-    levels, out_degrees = torch.unique(sizes, return_inverse=True)  # ascending
-    if levels[0] > 0:
-        out_degrees = out_degrees + 1  # degree 0 is for outputs that see nothing
-    above = len(levels) + 1
-    in_degrees = torch.where(seen, out_degrees[:, None], above).amin(0)
-    if not torch.equal(in_degrees[None, :] <= out_degrees[:, None], seen):
-        raise ValueError("expected dependencies that are nested (of any two outputs one sees all that the other sees)")
-    return in_degrees, out_degrees
-
-
 class IndexBias(nn.Module):
     """A learned bias for each value of an index that is made of one or more factors (mixed radix, last fastest).
 

@@ -43,10 +43,6 @@ class Linear(Operation):
     degrees: str | None = None
     parts: tuple[int, ...] = ()
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
-
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
         weight = tensor_of(tensors, self.weight, 2)
@@ -96,10 +92,6 @@ class Convolution(Operation):
     stride: int = 1
     degrees: str | None = None
     parts: tuple[int, ...] = ()
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
 
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]

@@ -18,14 +18,11 @@ class Concat(Operation):
     """Channels of several values, one after another."""
 
     name = "concat"
+    asks = ("xs",)
     feature = 26
     incremental = True
 
     xs: tuple[int, ...]
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return self.xs
 
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         require(len(self.xs) >= 1, "a concatenation of nothing")
@@ -60,10 +57,6 @@ class Slice(Operation):
     start: int
     stop: int
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
-
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
         require(len(x.shape) >= 1 and 0 <= self.start < self.stop <= x.shape[0], "a slice leaves its value")
@@ -91,10 +84,6 @@ class Reshape(Operation):
     x: int
     shape: tuple[int, ...]
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
-
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
         require(1 <= len(self.shape) <= 3 and all(s >= 1 for s in self.shape), "a reshape to an impossible shape")
@@ -114,10 +103,6 @@ class Permute(Operation):
 
     x: int
     axes: tuple[int, ...]
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
 
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
@@ -143,10 +128,6 @@ class Upsample(Operation):
     factor: int
     zeros: bool = False
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
-
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
         require(len(x.shape) == 3 and 1 <= self.factor <= 64, "an upsampling that cannot be")
@@ -167,10 +148,6 @@ class DepthToSpace(Operation):
 
     x: int
     factor: int
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
 
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
@@ -193,10 +170,6 @@ class SpaceToDepth(Operation):
     x: int
     factor: int
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
-
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x, f = types[self.x], self.factor
         require(len(x.shape) == 3 and 1 <= f <= 64, "a space-to-depth that cannot be")
@@ -217,10 +190,6 @@ class SumPool(Operation):
 
     x: int
     factor: int
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
 
     def work(self, out: Type, tensors: Tensors) -> int:
         return math.prod(out.shape) * self.factor**2

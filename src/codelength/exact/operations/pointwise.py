@@ -38,10 +38,6 @@ class Requantise(Operation):
     low: int
     high: int
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
-
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
         require(len(x.shape) >= 1, "requantise needs channels")
@@ -92,10 +88,6 @@ class Relu(Operation):
 
     x: int
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
-
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
         return Type(x.shape, max(x.low, 0), max(x.high, 0), x.degrees)
@@ -121,10 +113,6 @@ class Offset(Operation):
 
     x: int
     value: int
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
 
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
@@ -156,10 +144,6 @@ class Table(Operation):
     x: int
     table: str
     low: int
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
 
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
@@ -194,6 +178,7 @@ class Add(Operation):
     """y = a * 2^shift_a + b * 2^shift_b, elementwise: the skip connection."""
 
     name = "add"
+    asks = ("a", "b")
     feature = 22
     incremental = True
 
@@ -201,10 +186,6 @@ class Add(Operation):
     b: int
     shift_a: int = 0
     shift_b: int = 0
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.a, self.b)
 
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         a, b = types[self.a], types[self.b]
@@ -246,15 +227,12 @@ class Product(Operation):
     """y = a * b, elementwise: the gate."""
 
     name = "product"
+    asks = ("a", "b")
     feature = 23
     incremental = True
 
     a: int
     b: int
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.a, self.b)
 
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         a, b = types[self.a], types[self.b]

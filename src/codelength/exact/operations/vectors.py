@@ -22,10 +22,6 @@ class Embed(Operation):
     x: int
     table: str
 
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
-
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x = types[self.x]
         table = tensor_of(tensors, self.table, 2)
@@ -45,20 +41,13 @@ class Constant(Operation):
     """The same vector for every item."""
 
     name = "constant"
+    measures = ("x",)
     feature = 31
     incremental = True
     learned = ("values",)
 
     x: int  # any value: it gives the number of items
     values: str
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x,)
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        return ()
 
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         values = tensor_of(tensors, self.values, 1)
@@ -76,19 +65,13 @@ class Spread(Operation):
     """y[c](r, s) = x[c] for every pixel of ``like``: a vector laid over an image."""
 
     name = "spread"
+    asks = ("x", "like")
+    measures = ("like",)
     feature = 25
     incremental = True
 
     x: int
     like: int
-
-    @property
-    def operands(self) -> tuple[int, ...]:
-        return (self.x, self.like)
-
-    @property
-    def sources(self) -> tuple[int, ...]:
-        return (self.x,)
 
     def infer(self, types: list[Type], tensors: Tensors) -> Type:
         x, like = types[self.x], types[self.like]
