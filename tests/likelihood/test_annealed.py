@@ -8,7 +8,15 @@ import torch
 from gaussian_models import LinearGaussian, standard_normal
 
 from codelength.errors import EvaluationError, UsageError
-from codelength.likelihood.annealed import From, Path, annealed, annealed_backwards, pilot, sigmoid_temperatures
+from codelength.likelihood.annealed import (
+    PILOT_TEMPERATURES,
+    From,
+    Path,
+    annealed,
+    annealed_backwards,
+    pilot,
+    sigmoid_temperatures,
+)
 from codelength.likelihood.importance import Posterior
 
 
@@ -56,6 +64,30 @@ def test_the_pilot_finds_steps_that_are_accepted_as_asked(begin: float) -> None:
     thirds = [part.mean() for part in np.array_split(result.acceptance, 3)]
     # Six models and seeds gave thirds between 0.66 and 0.86; steps left as they began would give nearly 1, or 0.
     assert all(0.55 < rate < 0.93 for rate in thirds), thirds
+
+
+def test_the_pilot_of_a_long_path_costs_no_more_than_that_of_a_shorter_one() -> None:
+    """Temperatures in between have the step sizes that interpolation gives them, and those are accepted."""
+    model = LinearGaussian(n=6, seed=3)
+    counts = []
+    for temperatures in (PILOT_TEMPERATURES, 4 * PILOT_TEMPERATURES):
+        calls = [0]
+
+        def counted(z: torch.Tensor, calls: list[int] = calls) -> torch.Tensor:
+            calls[0] += 1
+            return model.log_joint(z)
+
+        path = pilot(From(prior_of(model), counted), sigmoid_temperatures(temperatures), rng(1), steps=3)
+        counts.append(calls[0])
+    assert counts[0] == counts[1]
+    assert path.step_sizes.shape == (4 * PILOT_TEMPERATURES, 6)
+    visited = np.linspace(0, len(path.step_sizes) - 1, PILOT_TEMPERATURES).round().astype(int)
+    logs = path.step_sizes.log().numpy()
+    expected = np.stack([np.interp(np.arange(len(logs)), visited, column[visited]) for column in logs.T], 1)
+    np.testing.assert_allclose(logs, expected, atol=1e-12)
+    result = annealed(From(prior_of(model), model.log_joint), path, 16, rng(2))
+    assert (np.abs(result.nats - model.log_evidence().numpy()) < 4.5 * result.se + 1e-6).all()
+    assert 0.4 < result.acceptance[10:].mean() < 0.95
 
 
 def test_weights_have_the_evidence_as_their_mean_even_along_a_coarse_path() -> None:

@@ -12,6 +12,8 @@ from gaussian_laws import POSTERIORS, GaussianLaw
 import codelength as cl
 from codelength.distributions.continuum import continuum, in_densities
 from codelength.errors import UsageError
+from codelength.likelihood.annealed import Passes, Path, annealed, sigmoid_temperatures
+from codelength.likelihood.continuous import kept_bytes
 from codelength.likelihood.joint import Joint, Nest
 
 #: What the two grids blur.
@@ -109,3 +111,20 @@ def test_frozen_models_are_annealed_thawed(posterior: str) -> None:
     assert result.arithmetic == "float" and result.mc_se is not None
     # Weights of ten bits move the evidence itself a little.
     assert abs(result.nats - model.evidence(items[:12]).mean()) < 4.5 * result.mc_se + 0.05
+
+
+@pytest.mark.parametrize("start", ["posterior", "prior"])
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_passes_of_some_chains_and_items_change_nothing_but_rounding(posterior: str, start: str) -> None:
+    model = GaussianLaw(posterior).eval()
+    joint = Joint(Nest(model.law()), torch.from_numpy(model.draw(5, seed=6).astype(np.int64)), start)
+    begin = joint.prior if start == "prior" else joint.posterior()
+    path = Path(sigmoid_temperatures(4), torch.full((4, 5), 0.1), 2)
+    found = [
+        annealed(begin, path, 3, torch.Generator().manual_seed(1), passes=passes).log_weights
+        for passes in (Passes(), Passes(2, 5), Passes(1, 2))
+    ]
+    np.testing.assert_allclose(found[1], found[0], atol=2e-3)
+    np.testing.assert_allclose(found[2], found[0], atol=2e-3)
+    one, three = (kept_bytes(begin, torch.zeros(k, 5, 2)) for k in (1, 3))
+    assert 2 < three / one < 3.5

@@ -14,7 +14,6 @@ their densities invariant and the bounds would not hold.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +32,10 @@ PILOT_RATES = (1.0, 0.5)
 #: Transitions at the first temperature before the first walk.
 WARMUP = 20
 
+#: Pilot chains visit so many temperatures at most. Step sizes change slowly along a path, and those in between are
+#: found by interpolation, so that the pilot of a long path costs no more than that of a short one.
+PILOT_TEMPERATURES = 50
+
 
 class Start(Proposal, Protocol):
     """Where chains begin, together with where they go."""
@@ -40,6 +43,22 @@ class Start(Proposal, Protocol):
     def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log f_0, normalised, and log f_1 = log p(x, z) at z (k, n, d): nats (k, n) each."""
         ...
+
+    def among(self, items: slice) -> Start:
+        """The same for some of the n items."""
+        ...
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How many chains and items are evaluated at once, all where 0. It bounds what is kept for gradients, and changes
+    results only by rounding."""
+
+    chains: int = 0
+    items: int = 0
+
+
+WHOLE = Passes()
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,12 @@ class From:
     def densities(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Start``."""
         return self.start.log_prob(z), self.log_joint(z)
+
+    def among(self, items: slice) -> Start:
+        """Nothing is known of how these densities hold their items. Raises UsageError."""
+        raise UsageError(
+            "expected passes of all items for densities that hold them themselves; leave Passes.items at 0"
+        )
 
 
 @dataclass(frozen=True)
@@ -107,36 +132,54 @@ def pilot(
     step_size: float = 0.1,
     target: float = 0.65,
     rounds: int = 2,
+    passes: Passes = WHOLE,
 ) -> Path:
     """Step sizes for the transitions at every temperature, from chains that are then thrown away.
 
     steps: of the leapfrog. target: acceptance.
     Each item has step sizes of its own. They are adapted at the first temperature, then carried along the path and
-    corrected at each temperature; further ``rounds`` correct the sizes of each temperature by what was accepted there.
+    corrected at each of ``PILOT_TEMPERATURES`` at most; further ``rounds`` correct the sizes of each temperature by
+    what was accepted there.
     """
     _positive(chains=chains, steps=steps, rounds=rounds)
     b = temperatures[1:].tolist()
+    visited = sorted({round(t) for t in np.linspace(0, len(b) - 1, min(len(b), PILOT_TEMPERATURES))})
     z = start.sample(generator, chains)
     first = z.new_full(z.shape[:2], step_size)
-    z, found = adapt(_between(start, b[0]), z, first, steps, WARMUP, generator, target=target)
+    ends = _Ends(start, z.shape[1], passes)
+    z, found = adapt(_Between(ends, b[0]), z, first, steps, WARMUP, generator, target=target)
     log_size = found.log().mean(0)
     log_sizes: list[Tensor] = []
     for repeat in range(rounds):
         if repeat:
             z = start.sample(generator, chains)
-        for t, at in enumerate(b):
-            log_size = log_sizes[t] if repeat else log_size
-            step = transition(_between(start, at), z, log_size.exp().expand(chains, -1), steps, generator)
+        for k, t in enumerate(visited):
+            log_size = log_sizes[k] if repeat else log_size
+            sizes = log_size.exp().expand(chains, -1)
+            step = transition(_Between(ends, b[t]), z, sizes, steps, generator)
             z = step.positions
             log_size = log_size + PILOT_RATES[min(repeat, 1)] * (step.acceptance.mean(0) - target)
             if repeat:
-                log_sizes[t] = log_size
+                log_sizes[k] = log_size
             else:
                 log_sizes.append(log_size)
-    return Path(temperatures, torch.stack(log_sizes).exp(), steps)
+    return Path(temperatures, _in_between(torch.stack(log_sizes), visited, len(b)).exp(), steps)
 
 
-def annealed(start: Start, path: Path, chains: int, generator: torch.Generator) -> AnnealedResult:
+def _in_between(values: Tensor, places: list[int], count: int) -> Tensor:
+    """Values (k, n) at places that begin with 0 and end with count - 1, as (count, n), linear from each to the next."""
+    where = torch.arange(count)
+    at = torch.tensor(places)
+    right = torch.searchsorted(at, where).clamp(min=1 if len(places) > 1 else 0)
+    left = (right - 1).clamp(min=0)
+    share = (where - at[left]) / (at[right] - at[left]).clamp(min=1)
+    share = share.to(values)[:, None]
+    return (1 - share) * values[left.to(values.device)] + share * values[right.to(values.device)]
+
+
+def annealed(
+    start: Start, path: Path, chains: int, generator: torch.Generator, *, passes: Passes = WHOLE
+) -> AnnealedResult:
     """Forward chains from ``start`` to the joint: p(x) without bias, whose logarithm is a lower bound of log p(x).
 
     Raises EvaluationError for a log-weight that is NaN or infinite, UsageError for no chains.
@@ -144,19 +187,24 @@ def annealed(start: Start, path: Path, chains: int, generator: torch.Generator) 
     _positive(chains=chains)
     z = start.sample(generator, chains)
     weights, acceptance = z.new_zeros(z.shape[:2], dtype=torch.float64), []
+    ends = _Ends(start, z.shape[1], passes)
     b = path.temperatures.tolist()
-    for t in range(1, len(b)):
-        weights += (b[t] - b[t - 1]) * _gap(start, z)
-        if t + 1 < len(b):  # a transition at the last temperature would change no weight
-            sizes = path.step_sizes[t - 1].expand(chains, -1)
-            step = transition(_between(start, b[t]), z, sizes, path.steps, generator)
-            z = step.positions
-            acceptance.append(step.acceptance.mean(0))
+    for t in range(1, len(b) - 1):
+        # One evaluation serves the weight and the beginning of the transition.
+        between = _Between(ends, b[t])
+        known = between.gradient(z)
+        weights += (b[t] - b[t - 1]) * between.gap
+        sizes = path.step_sizes[t - 1].expand(chains, -1)
+        step = transition(between, z, sizes, path.steps, generator, known)
+        z = step.positions
+        acceptance.append(step.acceptance.mean(0))
+    # A transition at the last temperature would change no weight.
+    weights += (b[-1] - b[-2]) * ends.gap(z)
     return _result(weights, acceptance, 1.0)
 
 
 def annealed_backwards(
-    start: Start, path: Path, chains: int, posterior: Tensor, generator: torch.Generator
+    start: Start, path: Path, chains: int, posterior: Tensor, generator: torch.Generator, *, passes: Passes = WHOLE
 ) -> AnnealedResult:
     """Backward chains from an exact draw of the posterior (n, d): the logarithm is an upper bound of log p(x).
 
@@ -168,28 +216,75 @@ def annealed_backwards(
     _positive(chains=chains)
     z = posterior.expand(chains, *posterior.shape)
     weights, acceptance = z.new_zeros(z.shape[:2], dtype=torch.float64), []
+    ends = _Ends(start, z.shape[1], passes)
     b = path.temperatures.tolist()
     for t in range(len(b) - 1, 0, -1):
+        between = _Between(ends, b[t])
+        known = between.gradient(z)
+        if t + 1 < len(b):
+            weights += (b[t + 1] - b[t]) * between.gap
         sizes = path.step_sizes[t - 1].expand(chains, -1)
-        step = transition(_between(start, b[t]), z, sizes, path.steps, generator)
+        step = transition(between, z, sizes, path.steps, generator, known)
         z = step.positions
         acceptance.append(step.acceptance.mean(0))
-        weights += (b[t] - b[t - 1]) * _gap(start, z)
+    weights += (b[1] - b[0]) * ends.gap(z)
     return _result(weights, acceptance[::-1], -1.0)
 
 
-def _between(start: Start, b: float) -> Callable[[Tensor], Tensor]:
-    def log_density(z: Tensor) -> Tensor:
-        begin, end = start.densities(z)
-        return (1 - b) * begin + b * end
+class _Ends:
+    """Both ends of a path, gone through pass by pass."""
 
-    return log_density
+    def __init__(self, start: Start, n: int, passes: Passes) -> None:
+        self.chains = passes.chains
+        self.parts: list[tuple[slice, Start]] = [(slice(0, n), start)]
+        if 0 < passes.items < n:
+            slices = [slice(first, min(first + passes.items, n)) for first in range(0, n, passes.items)]
+            self.parts = [(items, start.among(items)) for items in slices]
+
+    def gradient(self, z: Tensor, b: float) -> tuple[Tensor, Tensor, Tensor]:
+        """log f_b (k, n) at z (k, n, d), its gradient (k, n, d), and log f_1 - log f_0, float64 (k, n)."""
+
+        def one(start: Start, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            with torch.enable_grad():
+                at = z.detach().clone().requires_grad_(True)
+                begin, end = start.densities(at)
+                value = (1 - b) * begin + b * end
+                (slope,) = torch.autograd.grad(value.sum(), at)
+            return value.detach(), slope, (end - begin).detach().double()
+
+        rows = []
+        for some in z.split(self.chains or len(z)):
+            found = [one(start, some[:, items]) for items, start in self.parts]
+            rows.append([torch.cat(part, 1) for part in zip(*found)])
+        value, slope, gap = (torch.cat(part) for part in zip(*rows))
+        return value, slope, gap
+
+    @torch.no_grad()
+    def gap(self, z: Tensor) -> Tensor:
+        """log f_1 - log f_0, float64 (k, n), at z (k, n, d)."""
+        rows = []
+        for some in z.split(self.chains or len(z)):
+            found = [start.densities(some[:, items]) for items, start in self.parts]
+            rows.append(torch.cat([(end - begin).double() for begin, end in found], 1))
+        return torch.cat(rows)
 
 
-@torch.no_grad()
-def _gap(start: Start, z: Tensor) -> Tensor:
-    begin, end = start.densities(z)
-    return (end - begin).double()
+class _Between:
+    """The density at one temperature. gap: log f_1 - log f_0 where its gradient was taken last."""
+
+    gap: Tensor
+
+    def __init__(self, ends: _Ends, b: float) -> None:
+        self.ends = ends
+        self.b = b
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self.gradient(z)[0]
+
+    def gradient(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``hmc.gradient``."""
+        value, slope, self.gap = self.ends.gradient(z, self.b)
+        return value, slope
 
 
 def _result(weights: Tensor, acceptance: list[Tensor], sign: float) -> AnnealedResult:

@@ -17,7 +17,15 @@ from torch import Tensor
 
 from codelength.errors import FreezeError, UsageError
 from codelength.laws.frozen import FrozenModel
-from codelength.likelihood.annealed import Path, Start, annealed, annealed_backwards, pilot, sigmoid_temperatures
+from codelength.likelihood.annealed import (
+    Passes,
+    Path,
+    Start,
+    annealed,
+    annealed_backwards,
+    pilot,
+    sigmoid_temperatures,
+)
 from codelength.likelihood.batches import Batch
 from codelength.likelihood.importance import DRAWS, importance
 from codelength.likelihood.joint import Joint, Nest
@@ -29,6 +37,11 @@ from codelength.likelihood.weights import WeightStream
 #: Draws times items of one pass through the networks, which bounds the memory.
 ROWS = 512
 ROWS_ON_DEVICES = 8192
+
+#: Bytes that one pass of annealing may keep for its gradients. With many more, every evaluation waits for memory: a row
+#: of a convolutional network of 4 MB cost half as much again in passes of 128 rows as in passes of 16.
+PASS_BYTES = 64 << 20
+PASS_BYTES_ON_DEVICES = 2 << 30
 
 #: Chains of each item in the pilot run that finds the sizes of steps.
 PILOT_CHAINS = 4
@@ -149,6 +162,7 @@ class _Annealed:
         self.chains = min(self.samples, model.rows)  # side by side
         self.batch = max(1, model.rows // self.chains)
         self._items = 0
+        self._bytes = 0.0  # that an item and chain keeps for gradients
         self._acceptance = np.zeros(max(settings.temperatures - 1, 0))  # sums over items
         self._least, self._most = math.inf, 0.0
 
@@ -156,7 +170,18 @@ class _Annealed:
         """Step sizes from a pilot run, then frozen."""
         chains = max(1, min(PILOT_CHAINS, self.model.rows // joint.n))
         begin = self.begin(joint)
-        return pilot(begin, self.temperatures, generator, chains=chains, steps=self.leapfrog)
+        passes = self.passes(joint)
+        return pilot(begin, self.temperatures, generator, chains=chains, steps=self.leapfrog, passes=passes)
+
+    def passes(self, joint: Joint) -> Passes:
+        """Passes by what one item and chain keeps for gradients."""
+        if not self._bytes:
+            # The difference leaves out what is there however many chains there are.
+            one, two = (kept_bytes(self.begin(joint), joint.centre.new_zeros(k, joint.n, joint.d)) for k in (1, 2))
+            self._bytes = max(1.0, (two - one) / joint.n)
+        limit = PASS_BYTES if self.model.device.type == "cpu" else PASS_BYTES_ON_DEVICES
+        rows = max(1, int(limit / self._bytes))
+        return Passes(max(1, rows // joint.n), min(rows, joint.n))
 
     def begin(self, joint: Joint) -> Start:
         return joint.prior if self.start == "prior" else joint.posterior()
@@ -165,7 +190,7 @@ class _Annealed:
         """Chains from the start to the joint; the log of the stream's mean weight is the lower bound."""
         stream = WeightStream(self.samples, index)
         for count in self._portions():
-            result = annealed(self.begin(joint), path, count, generator)
+            result = annealed(self.begin(joint), path, count, generator, passes=self.passes(joint))
             stream.add(result.log_weights)
             self._acceptance += result.acceptance.sum(1) * (count / self.samples)
         self._items += joint.n
@@ -179,7 +204,8 @@ class _Annealed:
         """Chains from exact draws (n, d) of the posterior; minus the log of the stream's mean is the upper bound."""
         stream = WeightStream(self.samples, index)
         for count in self._portions():
-            result = annealed_backwards(self.begin(joint), path, count, truth, generator)
+            begin, passes = self.begin(joint), self.passes(joint)
+            result = annealed_backwards(begin, path, count, truth, generator, passes=passes)
             stream.add(-result.log_weights)
         return stream
 
@@ -207,3 +233,18 @@ class _Annealed:
             figures["acceptance"] = float(rates.mean())
             figures["acceptance_min"] = min(float(span.mean()) for span in spans)
         return figures
+
+
+def kept_bytes(start: Start, z: Tensor) -> int:
+    """Bytes that one evaluation at z (k, n, d) keeps for its gradient."""
+    seen: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        # What is kept must live until all of it has been seen, or two would be found in one place.
+        kept = start.densities(z.requires_grad_(True))
+        del kept
+    return sum(seen.values())

@@ -11,6 +11,7 @@ Shapes: n items, d latents of each, k draws; u is (k, n, d), log-densities of it
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -278,6 +279,18 @@ class Joint:
         layers, volume = self.latents(u)
         return self.fit(layers, len(u)) + self.log_prior(layers, len(u)) + volume
 
+    def among(self, items: slice) -> Joint:
+        """The same for some of the items, in the same units."""
+        part = copy.copy(self)
+        part.x, part.centre, part.scale = self.x[items], self.centre[items], self.scale[items]
+        part.n, part.log_scale = len(part.x), self.log_scale[items]
+        part._seen = {
+            name: value[items] if isinstance(value, Tensor) and len(value) == self.n else value
+            for name, value in self._seen.items()
+        }
+        part._repeated = (1, part.x, part._seen)
+        return part
+
     @property
     def prior(self) -> Start:
         """p(u), with ``sample(generator, k)``, ``log_prob(u)`` and ``densities(u)``, log p(u) and log p(x, u)."""
@@ -330,6 +343,9 @@ class _Prior:
         prior = self.joint.log_prior(layers, len(u)) + volume
         return prior, self.joint.fit(layers, len(u)) + prior
 
+    def among(self, items: slice) -> Start:
+        return _Prior(self.joint.among(items))
+
 
 class _Upwards:
     def __init__(self, joint: Joint, posteriors: list[Law]) -> None:
@@ -350,6 +366,9 @@ class _Upwards:
         joint, k = self.joint, len(u)
         layers, spent, volume = joint.place(u, self.posteriors)
         return spent, joint.fit(layers, k) + joint.log_prior(layers, k) + volume
+
+    def among(self, items: slice) -> Start:
+        return _Upwards(self.joint.among(items), self.posteriors)
 
 
 def _heavy(law: Law) -> Law:
