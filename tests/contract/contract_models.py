@@ -16,7 +16,7 @@ from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
-from codelength.laws.marginal import Marginal
+from codelength.laws.marginal import Marginal, mixture
 from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
@@ -552,6 +552,18 @@ def gated(channels: int, symbols: int) -> nn.Module:
     return build_pixelcnn(PixelCNNConfig(units=6, layers=8), Space(shape, symbols))
 
 
+class MixtureOfProducts(Lawful):
+    """Three products of distributions of four elements, their weights learned: tables alone, no layer."""
+
+    def __init__(self) -> None:
+        super().__init__(Space((4,), 3))
+        self.prior = NetworkConditional(Constant(3), Categorical(3), (1,), ())
+        self.elements = NetworkConditional(nn.Embedding(3, 12), Categorical(3), (4,), ("k",))
+
+    def law(self) -> Law:
+        return mixture("k", Independent(self.prior), Independent(self.elements))
+
+
 class EveryLayerOnImages(Lawful):
     """Every layer that freezes, where a scheduled network of images may have it.
 
@@ -671,6 +683,7 @@ MODELS = {
     "discrete flow": Case(DiscreteFlow, ((2, 2),), rounds=True),
     "discrete flow on images": Case(lambda: DiscreteFlow(4), ((4, 4),), enumerable=False, rounds=True),
     "lattices of pixels": Case(LatticesOfPixels, ((4, 4, 3),), enumerable=False),
+    "mixture of products": Case(MixtureOfProducts, ((4,),)),
     "every layer, images": Case(EveryLayerOnImages, ((4, 4),), enumerable=False),
     "every layer, vectors": Case(EveryLayerOfVectors, ((5,),)),
     "convolutional, any size": Case(FullyConvolutional, ((3, 3), (2, 5), (6, 4))),

@@ -74,7 +74,7 @@ def trained() -> Trained:
 def test_the_frozen_model_codes_as_well_as_the_float_one(name, trained):
     model, frozen, items = trained[name]
     report = trained.reports[name]
-    assert report.layers
+    assert bool(report.layers) == any(name in frozen.to_bytes() for name in (b'"linear"', b'"convolution"'))
     if not MODELS[name].long:  # for those it takes its time, and others show it
         again = freeze(model, items, tolerance=tolerance(MODELS[name]))
         assert again.sha256 == frozen.sha256, "freezing is deterministic"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from codelength.errors import NotFrozen, NotRepresentable
+from codelength.errors import NotFrozen, NotRepresentable, UsageError
 from codelength.laws.arrays import library_of
 from codelength.laws.contract import Context, Law, Placed
 
@@ -37,6 +37,8 @@ class Marginal(Law):
             likelihood.see_on_grid(latent, prior.grid())
         for name, grid in prior.exported_grids().items():
             likelihood.see_on_grid(name, grid)
+        if isinstance(posterior, Responsibilities):
+            posterior.belongs_to(latent, prior)
         exact = isinstance(posterior, Responsibilities) and prior.kind == likelihood.kind == "exact"
         self.kind = "exact" if exact else "lower_bound"
 
@@ -120,6 +122,31 @@ class Marginal(Law):
         return self.posterior.evidence_lengths(x, context)
 
 
+def mixture(latent: str, prior: Law, likelihood: Law) -> Marginal:
+    """A finite mixture, p(x) = sum_k p(k) p(x | k), exactly.
+
+    prior: of an index (1,), independent of everything else; the likelihood finds it in its context as ``latent``. Raises
+    UsageError for a prior of which the values are not known.
+    """
+    count = values_of(prior)
+    if count is None:
+        raise UsageError(
+            f"expected a prior of an index, as Independent(UniformIndex(K)) is, got {type(prior).__name__}; "
+            "a mixture needs to know how many values there are"
+        )
+    return Marginal(latent, prior, likelihood, Responsibilities(latent, count, prior, likelihood))
+
+
+def values_of(prior: Law) -> int | None:
+    """How many values an index has under its prior, None where that is no single independent element."""
+    conditional = getattr(prior, "conditional", None)
+    if conditional is None or tuple(getattr(conditional, "shape", ())) != (1,):
+        return None
+    leaf = getattr(conditional, "leaf", None)
+    count = getattr(conditional, "count", None) if leaf is None else leaf.symbols
+    return None if count is None else int(count)
+
+
 class Responsibilities(Law):
     """The exact posterior of a finite index: q(k | x) = p(k) p(x | k) / p(x).
 
@@ -133,6 +160,16 @@ class Responsibilities(Law):
         self.prior = prior
         self.likelihood = likelihood
         self.codec = codec  # codes indices from code lengths; integer models only
+
+    def belongs_to(self, latent: str, prior: Law) -> None:
+        """Raise UsageError where this is not of the latent ``latent`` with as many values as the prior gives it."""
+        values = values_of(prior)
+        if self.latent != latent or (values is not None and values != self.count):
+            of = "" if values is None else f" over its {values} values"
+            raise UsageError(
+                f"expected responsibilities of the latent {latent!r}{of}, got those of {self.latent!r} over "
+                f"{self.count}; laws.marginal.mixture makes them as they should be"
+            )
 
     def children(self) -> dict[str, Law]:
         return {}  # prior and likelihood are those of the law around it

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from codelength.distributions import named_leaf
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
-from codelength.laws.marginal import Marginal, Responsibilities
+from codelength.laws.marginal import mixture
 from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 from codelength.laws.switch import Switch
@@ -163,8 +163,7 @@ class MADE(Described, nn.Module):
 
     def _mixture(self, name: str, count: int, law: Law) -> Law:
         """Equal parts of the law under each value of an index."""
-        prior = Independent(UniformIndex(count))
-        return Marginal(name, prior, law, Responsibilities(name, count, prior, law))
+        return mixture(name, Independent(UniformIndex(count)), law)
 
     def sample(self, count: int, generator: torch.Generator | None = None, label: Tensor | None = None) -> Tensor:
         """Items (count, *shape); one pass of the network per element, as plain as can be."""

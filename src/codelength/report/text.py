@@ -114,7 +114,8 @@ def show_archive(figures: dict[str, Any]) -> str:
         own = figures["payload_bytes"] - figures["names_bytes"] - figures["fallback_bytes"]
         lines.append(
             f"the model promises {promised:,.0f} bytes and the file takes {own - promised:,.0f} more "
-            f"({figures['overhead']:+.2%}): its frame, and {figures['startup_bits']:,} bits to start blocks"
+            f"({figures['overhead']:+.2%}): its frame, and {figures['startup_bits']:,} bit"
+            f"{'' if figures['startup_bits'] == 1 else 's'} to start blocks"
         )
     lines += [f"note: {note}" for note in figures.get("notes", ())]
     return "\n".join(lines)

@@ -209,6 +209,7 @@ class _Run:
         self.best, self.stale = -math.inf, 0
         self.best_weights: dict[str, Tensor] | None = None
         self.figures: dict[str, float] = {}
+        self.best_figures: dict[str, float] = {}
 
     # ------------------------------------------------------------------------------------------------- the loop
 
@@ -332,7 +333,7 @@ class _Run:
         if not planned:
             return
         if chief > self.best:
-            self.best, self.stale = chief, 0
+            self.best, self.best_figures, self.stale = chief, self.figures, 0
             if self.config.patience:
                 self.best_weights = {name: value.clone() for name, value in average.state_dict().items()}
         else:
@@ -349,6 +350,7 @@ class _Run:
         average = self._averaged()
         if self.best_weights is not None and reason != "interrupted":
             average.load_state_dict(self.best_weights)
+            self.figures = self.best_figures
         return average.requires_grad_(True)
 
     # -------------------------------------------------------------------------------------------------- checkpoints
@@ -368,6 +370,7 @@ class _Run:
             "stale": self.stale,
             "best_weights": self.best_weights,
             "figures": self.figures,
+            "best_figures": self.best_figures,
         }
         if self.device.type == "cuda":
             state["cuda_rng"] = torch.cuda.get_rng_state(self.device)
@@ -400,6 +403,7 @@ class _Run:
             self.step, self.seconds = state["step"], state["seconds"]
             self.best, self.stale, self.best_weights = state["best"], state["stale"], state["best_weights"]
             self.figures = state.get("figures", {})
+            self.best_figures = state.get("best_figures", self.figures)
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError):
             raise CheckpointError(
                 f"{self.path} holds another model than this one; resume with the recipe that began the run"

@@ -92,7 +92,7 @@ def apply_function(call: Call) -> Any:
         pass
     raise FreezeError(
         f"expected operations that have an exact rule, but {call.node} ({name}) has none; use layers, relu, sums, "
-        "gates, concatenation and tables of one variable"
+        "gates, concatenation, functions of one variable, and nn.Embedding for a row chosen by an index"
     )
 
 
