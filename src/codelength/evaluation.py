@@ -34,6 +34,8 @@ def evaluate_as(
     limit = settings.limit
     index = None if limit is None or limit >= len(data) else choose(len(data), limit, settings.seed)
     size = _batch_size(model, data, settings.max_memory)
+    if density.arithmetic == "frozen":
+        density.rows = size  # type: ignore[attr-defined]
     if density.arithmetic == "float" and space is not None:
         _check_causal(density, data, space, index)
     if getattr(density, "stated", False) and density.kind != "exact" and settings.estimator != "elbo":

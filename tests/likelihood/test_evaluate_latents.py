@@ -14,7 +14,7 @@ from tiny_vaes import all_bits, evidence, grid_evidence, tiny_vae
 
 import codelength as cl
 from codelength.cli import main
-from codelength.errors import UsageError
+from codelength.errors import NotRepresentable, UsageError
 from codelength.freezing.thaw import thaw
 from codelength.laws.frozen import FrozenModel
 from codelength.likelihood.batches import Batch
@@ -195,3 +195,17 @@ def test_weights_that_one_draw_decides_are_called_so(frozen: FrozenModel) -> Non
     assert result.diagnostics is not None and "loose" not in show_estimate("bits", result)
     alone = dataclasses.replace(result.diagnostics, ess=np.ones(len(result.diagnostics.ess)))
     assert "loose" in show_estimate("bits", dataclasses.replace(result, diagnostics=alone))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, None])
+def test_draws_and_items_share_passes_for_the_same_numbers(rows: int | None, frozen: FrozenModel) -> None:
+    items, seeds = all_bits()[:5], [3, 0, 2**31]
+    expected = np.stack([frozen.log_prob(items, seed=seed) for seed in seeds])
+    assert np.array_equal(frozen.log_probs(items, seeds, rows=rows), expected)
+
+
+def test_draws_that_a_law_refuses_are_refused_as_one_by_one(frozen: FrozenModel) -> None:
+    items = np.full((2, 2, 2), 1, np.uint8)
+    items[1, 0, 0] = 2
+    with pytest.raises(NotRepresentable):
+        frozen.log_probs(items, [0, 1])

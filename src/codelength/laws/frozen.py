@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,22 @@ class FrozenModel:
         if refused and refuse:
             raise NotRepresentable.joined(refused)
         return out
+
+    def log_probs(self, items: np.ndarray, seeds: Sequence[int], *, rows: int | None = None) -> np.ndarray:
+        """``log_prob`` for each of k seeds, nats (k, n): the same numbers to the bit, with draws and items in groups
+        that are as large as memory allows, or as ``rows``. Raises NotRepresentable as it does."""
+        items = self.space.check(np.asarray(items))
+        limit = self.group_limit(items.shape[1:])
+        step = limit if rows is None else max(1, min(limit, rows))
+        bits = np.empty(len(seeds) * len(items))
+        try:
+            for start in range(0, len(bits), step):
+                draw, item = np.divmod(np.arange(start, min(start + step, len(bits))), len(items))
+                starts = [(seeds[k] << 32) + i for k, i in zip(draw.tolist(), item.tolist())]
+                bits[start : start + step] = self._drawn_bits(items[item], starts)
+        except NotRepresentable:
+            return np.stack([self.log_prob(items, seed=seed) for seed in seeds])  # which says of which items
+        return bits.reshape(len(seeds), len(items)) * -math.log(2.0)
 
     def _drawn_bits(self, items: np.ndarray, seeds: list[int]) -> np.ndarray:
         context = {"shape": items.shape[1:]}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from codelength.errors import EvaluationError, NotRepresentable
 from codelength.likelihood.batches import Batch
 from codelength.likelihood.weights import ImportanceResult, WeightStream
 
-#: Draws that are taken in at once.
+#: Draws that are taken in at once, and of few items so many that this many weights come together.
 CHUNK = 16
+WEIGHTS = 1024
 
 
 class Density(Protocol):
@@ -32,6 +34,15 @@ class Density(Protocol):
 
     def log_prob(self, items: np.ndarray, seed: int) -> np.ndarray:
         """Nats, float64 (n,), for events (n, *shape); another draw of a bound for another seed."""
+        ...
+
+
+@runtime_checkable
+class ManyDraws(Density, Protocol):
+    """A density that takes several draws together, in passes as large as serve it, for the same numbers."""
+
+    def log_probs(self, items: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+        """``log_prob`` for each of k seeds: nats, float64 (k, n)."""
         ...
 
 
@@ -81,7 +92,7 @@ def draw_seed(seed: int, first: int, draw: int) -> int:
 
 
 class _OfDensity:
-    """A method that asks a density for one draw of log-weights after another."""
+    """A method that asks a density for draws of log-weights."""
 
     estimator = "exact"
 
@@ -92,13 +103,22 @@ class _OfDensity:
         self.kind = density.kind
         self.arithmetic = density.arithmetic
 
-    def draw(self, batch: Batch, number: int) -> np.ndarray:
-        """Log-weights (n,), nats."""
-        seed = draw_seed(self.seed, int(batch.index[0]), number)
+    def draws(self, batch: Batch) -> Iterator[np.ndarray]:
+        """Log-weights (k, n), nats, of all draws, some of them at a time."""
+        count = max(CHUNK, WEIGHTS // len(batch.items))
+        for start in range(0, self.samples, count):
+            yield self._drawn(batch, range(start, min(start + count, self.samples)))
+
+    def _drawn(self, batch: Batch, numbers: Iterable[int]) -> np.ndarray:
+        seeds = [draw_seed(self.seed, int(batch.index[0]), number) for number in numbers]
         try:
-            return np.asarray(self.density.log_prob(batch.items, seed), np.float64)
+            if isinstance(self.density, ManyDraws):
+                found = self.density.log_probs(batch.items, seeds)
+            else:
+                found = np.stack([self.density.log_prob(batch.items, seed) for seed in seeds])
         except NotRepresentable as error:
             raise error.placed(batch.index) from None
+        return np.asarray(found, np.float64)
 
     def about(self) -> dict[str, Any]:
         return {}
@@ -109,18 +129,17 @@ class Exact(_OfDensity):
         super().__init__(density, 0, seed)
 
     def answer(self, batch: Batch) -> Answers:
-        return Answers(self.draw(batch, 0), np.zeros(len(batch.items)))
+        return Answers(self._drawn(batch, [0])[0], np.zeros(len(batch.items)))
 
 
 class Elbo(_OfDensity):
-    """Mean of log-weights, one draw at a time in constant memory (Welford 1962)."""
+    """Mean of log-weights, in constant memory (Welford 1962)."""
 
     estimator = "elbo"
 
     def answer(self, batch: Batch) -> Answers:
         mean, squares = np.zeros(len(batch.items)), np.zeros(len(batch.items))
-        for k in range(self.samples):
-            weights = self.draw(batch, k)
+        for k, weights in enumerate(weights for some in self.draws(batch) for weights in some):
             require_finite(weights[None], batch.index)
             step = weights - mean
             mean += step / (k + 1)
@@ -143,8 +162,8 @@ class Importance(_OfDensity):
 
     def answer(self, batch: Batch) -> Answers:
         stream = WeightStream(self.samples, batch.index)
-        for start in range(0, self.samples, CHUNK):
-            stream.add(np.stack([self.draw(batch, k) for k in range(start, min(start + CHUNK, self.samples))]))
+        for some in self.draws(batch):
+            stream.add(some)
         return Answers.of(stream.result())
 
     def about(self) -> dict[str, Any]:
