@@ -96,7 +96,7 @@ def outright_bits(law: Law, x: np.ndarray, context: Context) -> np.ndarray:
     So code without getting bits back. Raises UsageError for laws whose latents are no choice of one value.
     """
     if isinstance(law, Marginal) and not isinstance(law.posterior, Responsibilities):
-        z = law.posterior.mode({**context, "x": x}, len(x))
+        z = law.posterior.median({**context, "x": x}, len(x))
         given = {**context, law.latent: z}
         return outright_bits(law.prior, z, context) + outright_bits(law.likelihood, x, given)
     if law.kind != "exact":

@@ -2,7 +2,7 @@
 
     CodelengthError
     ├── UsageError            the request itself is wrong (exit status 2)
-    │   └── NoMode                a probable value asked of a law that cannot choose one
+    │   └── NoMedian                a probable value asked of a law that cannot choose one
     ├── DataError             data that cannot be read, found or understood
     │   ├── UntrustedDownload     a download whose hash nobody has vouched for
     │   └── NotRepresentable      a value outside the model's space
@@ -49,7 +49,7 @@ class UsageError(CodelengthError):
     exit_status = 2
 
 
-class NoMode(UsageError):
+class NoMedian(UsageError):
     pass
 
 

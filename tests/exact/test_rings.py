@@ -69,8 +69,8 @@ def agrees(model: FrozenModel, shape: tuple[int, ...], count: int = 3) -> None:
     assert np.array_equal(stack.state, before.state)
     made = conditional.recur(count, {"shape": shape}, recursion)
     assert np.array_equal(made, conditional.recur_naively(count, {"shape": shape}, recursion))
-    medians = conditional.mode(count, {"shape": shape})
-    assert np.array_equal(conditional.parallel(medians, {"shape": shape}).mode(), medians)
+    medians = conditional.median(count, {"shape": shape})
+    assert np.array_equal(conditional.parallel(medians, {"shape": shape}).median(), medians)
 
 
 def recursion(params: np.ndarray, where: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from programs import BERNOULLI, Draft, constant_law, image_program, made_program, model, orders_program, switch_program
 
-from codelength.errors import NoMode, NotRepresentable, UsageError
+from codelength.errors import NoMedian, NotRepresentable, UsageError
 from codelength.exact import arithmetic as executors
 from codelength.laws.completion import complete
 from codelength.laws.frozen import FrozenModel
@@ -127,11 +127,11 @@ def test_a_discrete_flow_says_that_it_makes_all_elements_at_once() -> None:
 
 def test_coupling_flows_have_no_mode_and_say_so() -> None:
     frozen = FrozenModel.create(*additive_program(np.random.default_rng(0)))
-    assert not frozen.law.has_mode()
-    with pytest.raises(NoMode, match="got the step AdditiveStep, which does not; take such a flow, or none"):
-        frozen.law.mode({}, 1)
-    with pytest.raises(NoMode, match="got the law Marginal, which cannot"):
-        model("flow", 1).law.mode({}, 1)
+    assert not frozen.law.has_median()
+    with pytest.raises(NoMedian, match="got the step AdditiveStep, which does not; take such a flow, or none"):
+        frozen.law.median({}, 1)
+    with pytest.raises(NoMedian, match="got the law Marginal, which cannot"):
+        model("flow", 1).law.median({}, 1)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "i8"])

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from codelength.coding.stack import Stack
-from codelength.errors import FreezeError, NoMode, NotFrozen, NotRepresentable, ProgramError, UnknownFeature
+from codelength.errors import FreezeError, NoMedian, NotFrozen, NotRepresentable, ProgramError, UnknownFeature
 from codelength.exact.steps import AdditiveStep, CouplingStep, PermuteStep, ScaleStep, Step
 from codelength.exact.uniform import MAX_UNIFORM, push_uniform
 from codelength.freezing import freeze
@@ -315,13 +315,13 @@ def test_what_needs_integers_is_refused_in_floating_point() -> None:
     law: Any = model.law()
     x = torch.zeros(2, 6, dtype=torch.int64)
     with pytest.raises(NotFrozen, match="freeze it first"):
-        law.posterior.mode({"data": x}, 2)
+        law.posterior.median({"data": x}, 2)
     with pytest.raises(NotFrozen, match="freeze it first"):
         model.steps[0].place(x[:, :4], {})  # type: ignore[operator]
     with pytest.raises(NotFrozen, match="freeze it first"):
         law.likelihood.lengths(x, {"z": x[:, :4]})
-    with pytest.raises(NoMode, match="got the step GridOffset, which does not"):
-        contract_models.AffineFlow().law().prior.mode({}, 1)  # type: ignore[attr-defined]
+    with pytest.raises(NoMedian, match="got the step GridOffset, which does not"):
+        contract_models.AffineFlow().law().prior.median({}, 1)  # type: ignore[attr-defined]
 
 
 def test_additive_steps_permute_all_items() -> None:
@@ -396,7 +396,7 @@ def test_a_coarse_law_enumerates_to_one_and_codes_at_its_lengths() -> None:
     assert stack.bits() == pytest.approx(-nats.sum() / math.log(2), abs=NOISE * everything.size)
     assert np.array_equal(law.pop(stack, len(everything), {}), everything)
     assert np.array_equal(stack.state, before.state)
-    middle = law.mode({}, 1)
+    middle = law.median({}, 1)
     assert middle.tolist() == [[3 * 4 + 2, 5 * 4 + 2]]
     with pytest.raises(NotRepresentable) as caught:
         law.push(Stack(1), np.array([[0, 0], [31, 32]]), {})

@@ -83,7 +83,7 @@ def append(operation: Any, *path: Any) -> Any:
 
 
 def nested_posterior(law: Any) -> Any:
-    """A marginal over the latent of this one: a law without a mode."""
+    """A marginal over the latent of this one: a law without a median."""
     prior = law["prior"]
     return {"law": "marginal", "latent": "w", "prior": prior, "likelihood": law["posterior"], "posterior": prior}
 

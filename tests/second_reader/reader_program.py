@@ -478,7 +478,7 @@ class Law:
     def push(self, stack: Stack, items: np.ndarray, context: Context, start: bool) -> None:
         raise NotImplementedError
 
-    def mode(self, n: int, context: Context) -> np.ndarray:
+    def median(self, n: int, context: Context) -> np.ndarray:
         raise NotImplementedError
 
     def lengths(self, items: np.ndarray, context: Context) -> list[int]:
@@ -555,7 +555,7 @@ class Independent(Elements):
         columns = [self.pop_element(stack, parameters[:, d]) for d in range(parameters.shape[1])]
         return np.array(columns, np.int64).T.reshape(n, *self.item_shape(context))
 
-    def mode(self, n: int, context: Context) -> np.ndarray:
+    def median(self, n: int, context: Context) -> np.ndarray:
         medians = [[self.leaf.median(p) for p in ps] for ps in self.parameters(n, context).tolist()]
         return np.array(medians, np.int64).reshape(n, *self.item_shape(context))
 
@@ -636,7 +636,7 @@ class Sequential(Elements):
                 items[each, order[:, step]] = seen[:, place] = symbols
         return items.reshape(n, *shape)
 
-    def mode(self, n: int, context: Context) -> np.ndarray:
+    def median(self, n: int, context: Context) -> np.ndarray:
         """Medians, each given those before it: a whole pass for each."""
         shape = self.item_shape(context)
         items, each = np.zeros((n, prod(shape)), np.int64), np.arange(n)
@@ -708,8 +708,8 @@ class Chain(Law):
         for law, values, given in reversed(self.given(items, context)):
             law.push(stack, values, given, start)
 
-    def mode(self, n: int, context: Context) -> np.ndarray:
-        return self.walk(n, context, lambda law, places, given: law.mode(n, given))[0]
+    def median(self, n: int, context: Context) -> np.ndarray:
+        return self.walk(n, context, lambda law, places, given: law.median(n, given))[0]
 
     def lengths(self, items: np.ndarray, context: Context) -> list[int]:
         columns = [law.lengths(values, given) for law, values, given in self.given(items, context)]
@@ -758,7 +758,7 @@ class Marginal(Law):
     def push(self, stack: Stack, items: np.ndarray, context: Context, start: bool) -> None:
         given = {**context, self.item: items}
         n = len(items)
-        z = self.posterior.mode(n, given) if start else self.posterior.pop(stack, n, given, False)
+        z = self.posterior.median(n, given) if start else self.posterior.pop(stack, n, given, False)
         self.likelihood.push(stack, items, self.with_latent(z, context), start)
         self.prior.push(stack, z, context, start)
 
@@ -798,7 +798,7 @@ class Responsibilities(Law):
         for i, a in reversed(list(enumerate(self.all_lengths(context)))):
             stack.push_symbol(lane_of(stack, i), self.sums(a).__getitem__, int(items[i, 0]), 24)
 
-    def mode(self, n: int, context: Context) -> np.ndarray:
+    def median(self, n: int, context: Context) -> np.ndarray:
         return np.array([[a.index(min(a))] for a in self.all_lengths(context)], np.int64)
 
 
@@ -876,8 +876,8 @@ class Pushforward(Law):
         check(not any(step.scales for step in self.steps), "a flow that scales has no lengths")
         return self.base.lengths(self.through(Stack(1), items, context, False), context)
 
-    def mode(self, n: int, context: Context) -> np.ndarray:
-        u = self.base.mode(n, context)
+    def median(self, n: int, context: Context) -> np.ndarray:
+        u = self.base.median(n, context)
         for step in reversed(self.steps):
             u = step.place(u, context)
         return u
@@ -1127,8 +1127,8 @@ class Coarse(Law):
         push_uniforms(stack, q, np.full_like(q, 2**self.bits))
         self.base.push(stack, items >> self.bits, context, start)
 
-    def mode(self, n: int, context: Context) -> np.ndarray:
-        return (self.base.mode(n, context) << self.bits) + (2**self.bits >> 1)
+    def median(self, n: int, context: Context) -> np.ndarray:
+        return (self.base.median(n, context) << self.bits) + (2**self.bits >> 1)
 
     def lengths(self, items: np.ndarray, context: Context) -> list[int]:
         more = self.bits * prod(items.shape[1:]) << 20
@@ -1182,5 +1182,5 @@ class Cell(Law):
         inside = (items - (context["x"] << self.bits)).reshape(len(items), -1)
         push_uniforms(stack, inside, np.full_like(inside, 2**self.bits))
 
-    def mode(self, n: int, context: Context) -> np.ndarray:
+    def median(self, n: int, context: Context) -> np.ndarray:
         return (context["x"] << self.bits) + (2**self.bits >> 1)

@@ -13,19 +13,19 @@ FIELDS = 8  # kind, index of the result among values, index of an operand, and f
 
 
 @inlined
-def _accumulate(out, space, row, weights, at, count):
-    """out (n,) += sum_i weights[at + i] * space[row + i], i < count; four at a time, to load and store less."""
+def _accumulate(out, units, row, weights, at, count):
+    """out (n,) += sum_i weights[at + i] * units[row + i], i < count; four at a time, to load and store less."""
     n = out.shape[0]
     i = 0
     while i + 4 <= count:
         w0, w1, w2, w3 = weights[at + i], weights[at + i + 1], weights[at + i + 2], weights[at + i + 3]
-        s0, s1, s2, s3 = space[row + i], space[row + i + 1], space[row + i + 2], space[row + i + 3]
+        s0, s1, s2, s3 = units[row + i], units[row + i + 1], units[row + i + 2], units[row + i + 3]
         for j in range(n):
             out[j] += (w0 * s0[j] + w1 * s1[j]) + (w2 * s2[j] + w3 * s3[j])
         i += 4
     while i < count:
         w = weights[at + i]
-        s = space[row + i]
+        s = units[row + i]
         for j in range(n):
             out[j] += w * s[j]
         i += 1
@@ -57,7 +57,7 @@ def advance_block(
     shapes,
     params,
     cuts,
-    space,
+    units,
     wide,
     piece,
     state,
@@ -70,7 +70,7 @@ def advance_block(
 
     block_step: the first step of their block; what comes from earlier blocks is in the sums already. program
     (operations, 8); starts (values, steps + 2): how many units of a value have a degree below d; bases (values,): first
-    row of each value in ``space`` (rows, n), or in ``wide`` (wide rows, n) float64 for sums that are collected there,
+    row of each value in ``units`` (rows, n), or in ``wide`` (wide rows, n) float64 for sums that are collected there,
     the units of this block only; source_a, source_b, numbers (rows, 2): per row, the rows
     of its operands and the constants of its operation; parameters: how many an element has; symbols to shapes: those of
     ``Leaf.numbers``; params: room for one element; cuts (n,) int64 and piece (n,): room for one row; known (steps, n):
@@ -82,7 +82,7 @@ def advance_block(
     nor cuts nothing is popped: the parameters of first_step are computed, and somebody else sets its elements before
     the next step. State, words, count and bounds are None then, and so are the leaf's numbers.
     """
-    n = space.shape[1]
+    n = units.shape[1]
     for step in range(first_step, last_step):
         for k in range(program.shape[0]):
             kind, value = program[k, 0], program[k, 1]
@@ -92,7 +92,7 @@ def advance_block(
                 if kind == LINEAR:
                     operand, at = program[k, 2], program[k, 3] + unit * program[k, 4]
                     begin, end = starts[operand, block_step], starts[operand, step + 1]
-                    _accumulate(space[row], space, bases[operand] + begin, weights, at + begin, end - begin)
+                    _accumulate(units[row], units, bases[operand] + begin, weights, at + begin, end - begin)
                     continue
                 if wide is not None:
                     if kind == WIDE_LINEAR:
@@ -103,35 +103,35 @@ def advance_block(
                             for j in range(n):
                                 piece[j] = 0
                             size = min(program[k, 5], end - start)
-                            _accumulate(piece, space, bases[operand] + start, weights, at + start, size)
+                            _accumulate(piece, units, bases[operand] + start, weights, at + start, size)
                             for j in range(n):
                                 total[j] += piece[j]
                         continue
                     if kind == WIDE_REQUANTISE:
-                        out = space[row]
+                        out = units[row]
                         total = wide[source_a[row] - starts[program[k, 2], block_step]]
                         wide_scale, wide_half = np.float64(numbers[row, 0]), np.float64(numbers[row, 1])
                         wide_low, wide_high = np.float64(program[k, 5]), np.float64(program[k, 6])
                         for j in range(n):
                             out[j] = min(max(np.floor(total[j] * wide_scale + wide_half), wide_low), wide_high)
                         continue
-                out = space[row]
-                a = space[source_a[row]]
+                out = units[row]
+                a = units[source_a[row]]
                 if kind == REQUANTISE:
                     scale, half = numbers[row, 0], numbers[row, 1]
-                    low, high = space.dtype.type(program[k, 5]), space.dtype.type(program[k, 6])
+                    low, high = units.dtype.type(program[k, 5]), units.dtype.type(program[k, 6])
                     for j in range(n):
                         out[j] = min(max(np.floor(a[j] * scale + half), low), high)
                 elif kind == RELU:
                     for j in range(n):
-                        out[j] = max(a[j], space.dtype.type(0))
+                        out[j] = max(a[j], units.dtype.type(0))
                 elif kind == COPY:
                     for j in range(n):
                         out[j] = a[j]
                 elif source_b is not None:
-                    b = space[source_b[row]]
+                    b = units[source_b[row]]
                     if kind == OFFSET:
-                        value_added = space.dtype.type(program[k, 5])
+                        value_added = units.dtype.type(program[k, 5])
                         for j in range(n):
                             out[j] = a[j] + value_added
                     elif kind == TABLE:
@@ -146,10 +146,10 @@ def advance_block(
                     else:
                         for j in range(n):
                             out[j] = a[j] * b[j]
-        drawn = space[x_row + step]
+        drawn = units[x_row + step]
         if cuts is not None:
             lanes = state.shape[1]
-            logits = space[output_rows[step]]
+            logits = units[output_rows[step]]
             for item in range(n):
                 cuts[item] = bernoulli_cut(logits[item], bits)
             for stream in range(state.shape[0]):
@@ -168,7 +168,7 @@ def advance_block(
                 lane = 0
                 for item in range(bounds[stream], bounds[stream + 1]):
                     for p in range(parameters):
-                        params[p] = np.int64(space[output_rows[step * parameters + p], item])
+                        params[p] = np.int64(units[output_rows[step * parameters + p], item])
                     slot = peek_one(state, stream, lane, bits)
                     symbol, start, freq = search(
                         symbols, bits, binary, sums, several, single, scratch, shapes, params, slot

@@ -61,7 +61,7 @@ class Elements:
         x = pop_elements(self.leaf, self.params, stack)
         return restore(x, self.order).reshape(len(x), *self.shape)
 
-    def mode(self) -> np.ndarray:
+    def median(self) -> np.ndarray:
         """The median of every element: the symbol whose interval holds half of the total."""
         return self.quantile(1, 2)
 
@@ -336,11 +336,11 @@ class SequentialConditional(FrozenConditional):
             done += size
         return x.reshape(count, *shape)
 
-    def mode(self, count: int, context: dict[str, Any]) -> np.ndarray:
+    def median(self, count: int, context: dict[str, Any]) -> np.ndarray:
         """Items (count, *shape) of the median of every element, given those before it."""
 
         def step(params: np.ndarray, where: np.ndarray) -> np.ndarray:
-            return Elements(self.leaf, params, params.shape[1:2]).mode()
+            return Elements(self.leaf, params, params.shape[1:2]).median()
 
         return self.recur(count, context, step)
 

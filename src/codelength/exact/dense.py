@@ -162,11 +162,11 @@ class DensePlan:
         self._weight_end += weight.size
         return (WIDE_LINEAR if self.wide[v] else LINEAR, x, begin, weight.shape[1], layer.together)
 
-    def _context_values(self, space: np.ndarray, given: dict[str, np.ndarray], count: int) -> None:
+    def _context_values(self, units: np.ndarray, given: dict[str, np.ndarray], count: int) -> None:
         values = self.network.context_values(given, self.types, self.tensors, count)
         for v, value in enumerate(values):
             if value is not None and len(self.types[v].shape) == 1 and not self.wide[v]:
-                space[self.rows_of(v)] = value.T
+                units[self.rows_of(v)] = value.T
 
     def advance(
         self, stack: Stack, count: int, given: dict[str, np.ndarray], known: np.ndarray | None = None
@@ -200,8 +200,8 @@ class DensePlan:
         def each(first: int, last: int, run: _Run) -> None:
             for step in range(first, last):
                 run(first, step, step + 1, nobody, None, None, nobody[:4], None)
-                params = run.space[self.output_rows[step * p : (step + 1) * p]].T.astype(np.int64)
-                run.space[run.x_row + step] = act(params[:, None], np.array([step]))[:, 0]
+                params = run.units[self.output_rows[step * p : (step + 1) * p]].T.astype(np.int64)
+                run.units[run.x_row + step] = act(params[:, None], np.array([step]))[:, 0]
 
         return self._through_blocks(count, given, each)
 
@@ -211,31 +211,31 @@ class DensePlan:
         """Items (count, D) int32 in coding order: to each block what earlier ones send, then ``go(first, last, run)``,
         which runs through its steps and sets their elements."""
         run = _Run(self, count)
-        self._context_values(run.space, given, count)
+        self._context_values(run.units, given, count)
         room = _Room(self.layers, count, self.dtype)
         for block, (first, last) in enumerate(self.blocks):
             for layer in self.layers:
                 start = self.bases[layer.value] + (0 if self.wide[layer.value] else self.starts[layer.value, first])
-                sums = run.wide if self.wide[layer.value] else run.space
-                layer.begin(block, run.space[self.bases[layer.operand] :], sums[start:], room)
+                sums = run.wide if self.wide[layer.value] else run.units
+                layer.begin(block, run.units[self.bases[layer.operand] :], sums[start:], room)
             go(first, last, run)
             for operand in room.sums:
                 start, stop = self.bases[operand] + self.starts[operand, [first, last]]
-                sum_items(run.space[start:stop], room.items, room.sums[operand][self.starts[operand, first] :])
-        return np.ascontiguousarray(run.space[run.x_row : run.x_row + self.steps].T).astype(np.int32)
+                sum_items(run.units[start:stop], room.items, room.sums[operand][self.starts[operand, first] :])
+        return np.ascontiguousarray(run.units[run.x_row : run.x_row + self.steps].T).astype(np.int32)
 
 
 class _Run:
     """The units of a group of items, and the compiled steps over them.
 
-    space (rows, n), wide (wide rows, n): see ``advance_block``. x_row: where the elements stand in ``space``.
+    units (rows, n), wide (wide rows, n): see ``advance_block``. x_row: where the elements stand in ``units``.
     """
 
     def __init__(self, plan: DensePlan, count: int) -> None:
         self.plan = plan
         self.x_row = int(plan.bases[plan.x]) if plan.x >= 0 else plan.rows
         # Where the network ignores the item, its symbols still need a place.
-        self.space = np.zeros((plan.rows + (plan.steps if plan.x < 0 else 0), count), plan.dtype)
+        self.units = np.zeros((plan.rows + (plan.steps if plan.x < 0 else 0), count), plan.dtype)
         self.wide = np.empty((plan.wide_rows, count), np.float64)
         self.piece = np.empty(count, plan.dtype) if plan.any_wide else None
 
@@ -271,7 +271,7 @@ class _Run:
             *numbers,
             params,
             cuts,
-            self.space,
+            self.units,
             self.wide if plan.any_wide else None,
             self.piece,
             *coder,
@@ -305,10 +305,10 @@ class _Layer:
         with QUIET():
             self.blocks.append((int(begin), int(end), edges, _spread(end - begin, 11) @ weight))
 
-    def begin(self, block: int, space: np.ndarray, target: np.ndarray, room: _Room) -> None:
+    def begin(self, block: int, inputs: np.ndarray, target: np.ndarray, room: _Room) -> None:
         """Set the sums of the block's units to the bias and what comes from earlier blocks.
 
-        space (>= inputs, n): the inputs; target (>= units of the block, n): where the sums go.
+        inputs (>= inputs of the layer, n); target (>= units of the block, n): where the sums go.
         """
         begin, end, edges, weights = self.blocks[block]
         target = target[: end - begin]
@@ -320,12 +320,12 @@ class _Layer:
         with QUIET():
             for start, stop in zip(edges, edges[1:]):
                 product = room.product[: end - begin]
-                np.matmul(self.weight[begin:end, start:stop], space[start:stop], out=product)
+                np.matmul(self.weight[begin:end, start:stop], inputs[start:stop], out=product)
                 collect(product, target, room.units, room.totals)
             right = room.totals @ room.items == weights @ room.sums[self.operand][:known]
         if not right:
             # The fast product is not exact here: once more, in integers.
-            exact = self.weight[begin:end, :known].astype(np.int64) @ space[:known].astype(np.int64)
+            exact = self.weight[begin:end, :known].astype(np.int64) @ inputs[:known].astype(np.int64)
             target[:] = exact + self.bias[begin:end, None]
 
 

@@ -161,8 +161,8 @@ class Chain(Law):
         items, _, exports = self._draw(count, context, generator)
         return items, exports
 
-    def mode(self, x_context: Context, count: int) -> Any:
-        return self.made(x_context, count, lambda group, given: group.law.mode(given, count))[0]
+    def median(self, x_context: Context, count: int) -> Any:
+        return self.made(x_context, count, lambda group, given: group.law.median(given, count))[0]
 
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
         for group, values, given in reversed(self.steps(x, context)):

@@ -56,6 +56,6 @@ class Coarse(Law):
     def lengths(self, y: Any, context: Context) -> Any:
         return self.law.lengths(y >> self.bits, context) + (self.bits * math.prod(y.shape[1:]) << 20)
 
-    def mode(self, x_context: Context, count: int) -> Any:
+    def median(self, x_context: Context, count: int) -> Any:
         """The middle of the bin that the law chooses."""
-        return (self.law.mode(x_context, count) << self.bits) + (1 << self.bits >> 1)
+        return (self.law.median(x_context, count) << self.bits) + (1 << self.bits >> 1)

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from codelength.errors import NoMode
+from codelength.errors import NoMedian
 
 Context = dict[str, Any]
 
@@ -78,9 +78,9 @@ class Law(ABC):
         """Whether ``lengths`` can be asked: of a law that has them itself where all its children do."""
         return type(self).lengths is not Law.lengths and all(law.has_lengths() for law in self.children().values())
 
-    def has_mode(self) -> bool:
-        """Whether ``mode`` can be asked, likewise."""
-        return type(self).mode is not Law.mode and all(law.has_mode() for law in self.children().values())
+    def has_median(self) -> bool:
+        """Whether ``median`` can be asked, likewise."""
+        return type(self).median is not Law.median and all(law.has_median() for law in self.children().values())
 
     # ---- grids
 
@@ -154,10 +154,10 @@ class Law(ABC):
         their log-probabilities. Networks that see only the context are evaluated once where the law knows how."""
         return _Held(self, context, count)
 
-    def mode(self, x_context: Context, count: int) -> Any:
-        """A probable value, without touching a stack: how the latent of a block's first item is chosen. Raises NoMode
-        where there is none, see ``has_mode``."""
-        raise NoMode(
+    def median(self, x_context: Context, count: int) -> Any:
+        """A probable value, without touching a stack: how the latent of a block's first item is chosen. Raises NoMedian
+        where there is none, see ``has_median``."""
+        raise NoMedian(
             "expected a law that can choose a value without a stack, as the posterior of a block's first item must, "
             f"got the law {type(self).__name__}, which cannot; take Independent, Sequential, Chain, Coarse, or a "
             "Pushforward of inverse autoregressive steps"

@@ -35,5 +35,5 @@ class Independent(ConditionalLaw):
     def lengths(self, x: Any, context: Context) -> Any:
         return self.conditional(context, len(x)).lengths(x)
 
-    def mode(self, x_context: Context, count: int) -> Any:
-        return self.conditional(x_context, count).mode()
+    def median(self, x_context: Context, count: int) -> Any:
+        return self.conditional(x_context, count).median()

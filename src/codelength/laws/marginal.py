@@ -101,7 +101,7 @@ class Marginal(Law):
 
     def push(self, stack: Any, x: Any, context: Context, start: bool = False) -> None:
         seen = self._seen(context, x)
-        z = self.posterior.mode(seen, len(x)) if start else self.posterior.pop(stack, len(x), seen)
+        z = self.posterior.median(seen, len(x)) if start else self.posterior.pop(stack, len(x), seen)
         given = self._given(context, z)
         self.likelihood.push(stack, x, given, start)
         try:
@@ -125,8 +125,8 @@ class Marginal(Law):
 def mixture(latent: str, prior: Law, likelihood: Law) -> Marginal:
     """A finite mixture, p(x) = sum_k p(k) p(x | k), exactly.
 
-    prior: of an index (1,), independent of everything else; the likelihood finds it in its context as ``latent``. Raises
-    UsageError for a prior of which the values are not known.
+    prior: of an index (1,), independent of everything else; the likelihood finds it in its context as ``latent``.
+    Raises UsageError for a prior of which the values are not known.
     """
     count = values_of(prior)
     if count is None:
@@ -214,5 +214,5 @@ class Responsibilities(Law):
     def pop(self, stack: Any, count: int, context: Context, start: bool = False) -> Any:
         return self._coder().pop(stack, self._lengths(context))
 
-    def mode(self, x_context: Context, count: int) -> Any:
+    def median(self, x_context: Context, count: int) -> Any:
         return self._lengths(x_context).argmin(1)[:, None]

@@ -197,7 +197,7 @@ def _marginal(record: Any, tensors: Tensors, context: dict[str, Type], depth: in
         same = other.item.shape == prior.item.shape
         inside = prior.item.low <= other.item.low and other.item.high <= prior.item.high
         require(same and inside, "posterior and prior are not about the same latent")
-        require(other.law.has_mode(), "a posterior that cannot choose the latents of a first item")
+        require(other.law.has_median(), "a posterior that cannot choose the latents of a first item")
         posterior, features = other.law, features | other.features
         work, steps = work + other.work, steps + other.steps
     law = Marginal(latent, prior.law, likelihood.law, posterior, item)

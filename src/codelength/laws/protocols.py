@@ -106,7 +106,7 @@ class Elements(Protocol[A]):
         """x (n, *shape) -> code lengths in units of 2^-20 bits, int64 (n,). Raises NotFrozen in floating point."""
         ...
 
-    def mode(self) -> A:
+    def median(self) -> A:
         """Items (n, *shape) of a probable symbol in each place, such as the median. Raises NotFrozen in floating
         point."""
         ...
@@ -193,7 +193,7 @@ class Scheduled(Protocol[A]):
         Raises NotFrozen in floating point."""
         ...
 
-    def mode(self, count: int, context: Context) -> A:
+    def median(self, count: int, context: Context) -> A:
         """Items (count, *shape) of a probable symbol in each place, given those before it. Raises NotFrozen in
         floating point."""
         ...
@@ -290,7 +290,7 @@ class IntegerStep(Step[np.ndarray], Protocol):
 
 
 class PlacingStep(IntegerStep, Protocol):
-    """A step that can go back without a stack, so that a flow of such steps has a mode. Its twin in floating point has
+    """A step that can go back without a stack, so that a flow of such steps has a median. Its twin in floating point has
     ``place`` too, which raises NotFrozen."""
 
     def place(self, y: np.ndarray, context: Context) -> np.ndarray:

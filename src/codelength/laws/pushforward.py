@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from codelength.coding.symbols import refuse
-from codelength.errors import NoMode, NotRepresentable
+from codelength.errors import NoMedian, NotRepresentable
 from codelength.laws.arrays import library_of
 from codelength.laws.contract import Context, Law, Placed
 from codelength.laws.protocols import LowBits, Step
@@ -56,8 +56,8 @@ class Pushforward(Law):
     def has_lengths(self) -> bool:
         return self.kind == "exact" and super().has_lengths()
 
-    def has_mode(self) -> bool:
-        return super().has_mode() and all(hasattr(step, "place") for step in self.steps)
+    def has_median(self) -> bool:
+        return super().has_median() and all(hasattr(step, "place") for step in self.steps)
 
     def normal(self, x: Any, context: Context) -> tuple[Any, Any]:
         """y = steps(x), the items in the normalising direction, and the log-determinant in nats, (n,) or a number."""
@@ -94,16 +94,16 @@ class Pushforward(Law):
             x = library_of(x).on_grid(x, self.low, None)
         return x, total
 
-    def mode(self, x_context: Context, count: int) -> Any:
-        """What the base's mode leads to. Raises NoMode where a step cannot go there without a stack."""
+    def median(self, x_context: Context, count: int) -> Any:
+        """What the base's median leads to. Raises NoMedian where a step cannot go there without a stack."""
         for step in self.steps:
             if not hasattr(step, "place"):
-                raise NoMode(
+                raise NoMedian(
                     "expected a flow whose steps place a value without a stack, as inverse autoregressive ones do, "
                     f"got the step {type(step).__name__}, which does not; take such a flow, or none, where a value is "
                     "chosen"
                 )
-        x = self.base.mode(x_context, count)
+        x = self.base.median(x_context, count)
         for step in reversed(self.steps):
             x = step.place(x, x_context)
         return x
@@ -176,5 +176,5 @@ class Cell(Law):
         x = context["x"]
         return (x << self.bits) + self.codec.pop(stack, x.shape, self.bits)
 
-    def mode(self, x_context: Context, count: int) -> Any:
+    def median(self, x_context: Context, count: int) -> Any:
         return (x_context["x"] << self.bits) + (1 << self.bits >> 1)

@@ -37,5 +37,5 @@ class Sequential(ConditionalLaw):
     def lengths(self, x: Any, context: Context) -> Any:
         return self.conditional.parallel(x, context).lengths(x)
 
-    def mode(self, x_context: Context, count: int) -> Any:
-        return self.conditional.mode(count, x_context)
+    def median(self, x_context: Context, count: int) -> Any:
+        return self.conditional.median(count, x_context)

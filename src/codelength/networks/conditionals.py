@@ -31,7 +31,7 @@ class Uncoded:
     def lengths(self, x: Tensor) -> Tensor:
         raise not_frozen()
 
-    def mode(self) -> Tensor:
+    def median(self) -> Tensor:
         raise not_frozen()
 
 
@@ -188,7 +188,7 @@ class Scheduled(NetworkInputs):
     def advance(self, stack: Any, count: int, context: dict[str, Any]) -> Tensor:
         raise not_frozen()
 
-    def mode(self, count: int, context: dict[str, Any]) -> Tensor:
+    def median(self, count: int, context: dict[str, Any]) -> Tensor:
         raise not_frozen()
 
 

@@ -42,7 +42,7 @@ def manifold(model: FrozenModel, side: int) -> tuple[np.ndarray, int]:
     for start in range(0, len(z), 256):
         some = z[start : start + 256]
         elements = law.likelihood.conditional({"shape": model.space.shape, law.latent: some}, len(some))
-        parts.append(_means(elements, len(some), model) if _has_mean(model) else elements.mode())
+        parts.append(_means(elements, len(some), model) if _has_mean(model) else elements.median())
     return np.concatenate(parts), 256 if _has_mean(model) else model.space.symbols
 
 
