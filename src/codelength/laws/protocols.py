@@ -290,8 +290,10 @@ class IntegerStep(Step[np.ndarray], Protocol):
 
 
 class PlacingStep(IntegerStep, Protocol):
-    """A step that can go back without a stack, so that a flow of such steps has a median. Its twin in floating point has
-    ``place`` too, which raises NotFrozen."""
+    """A step that can go back without a stack, so that a flow of such steps has a median.
+
+    Its twin in floating point has ``place`` too, which raises NotFrozen.
+    """
 
     def place(self, y: np.ndarray, context: Context) -> np.ndarray:
         """x (n, *shape) near to what ``inverse`` gives, always the same."""
