@@ -128,3 +128,28 @@ def test_passes_of_some_chains_and_items_change_nothing_but_rounding(posterior: 
     np.testing.assert_allclose(found[2], found[0], atol=2e-3)
     one, three = (kept_bytes(begin, torch.zeros(k, 5, 2)) for k in (1, 3))
     assert 2 < three / one < 3.5
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_training_brings_a_posterior_nearer(posterior: str) -> None:
+    """By the bound of the law alone, with nothing but the posterior free: what it loses to the evidence shrinks."""
+    model = GaussianLaw(posterior)
+    items = torch.from_numpy(model.draw(256, seed=7).astype(np.int64))
+    truth = model.evidence(items.numpy()).mean()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    free = [values for part in (model.guess, *model.guesses) if part is not None for values in part.parameters()]
+    for values in free:
+        values.requires_grad_(True)
+        with torch.no_grad():
+            values.add_(0.3 * (values != 0) * (values.ndim == 1))  # aside, and wider
+    generator = torch.Generator().manual_seed(2)
+    optimizer = torch.optim.Adam([values for values in free if values.ndim == 1], 0.02)
+    losses = []
+    for _ in range(150):
+        loss = -continuum(model.law()).log_prob(items, {"shape": (3,), "generator": generator}).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()) + truth)
+    assert np.mean(losses[-20:]) < 0.6 * np.mean(losses[:3])

@@ -27,7 +27,7 @@ from codelength.laws.arrays import library_of
 from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.contract import Context, Law
 from codelength.laws.independent import Independent
-from codelength.laws.marginal import Marginal
+from codelength.laws.marginal import Marginal, Responsibilities
 from codelength.laws.pushforward import Pushforward
 from codelength.laws.sequential import Sequential
 from codelength.networks.autoregressive import InverseAutoregressive
@@ -83,10 +83,14 @@ def continuum(law: Law) -> Law:
 def _continuum(law: Law, latent: bool) -> Law:
     if not isinstance(law, Marginal):
         return in_densities(law) if latent else law
+    if isinstance(law.posterior, Responsibilities):  # sums over what is as it is
+        return law
     likelihood = _continuum(law.likelihood, latent)
-    if not (is_continuous(law.posterior) and is_continuous(_next(law.prior), flows=False)):
-        return Marginal(law.latent, law.prior, likelihood, law.posterior, law.item)
-    return Marginal(law.latent, _continuum(law.prior, True), likelihood, in_densities(law.posterior), law.item)
+    if is_continuous(law.posterior) and is_continuous(_next(law.prior), flows=False):
+        return Marginal(law.latent, _continuum(law.prior, True), likelihood, in_densities(law.posterior), law.item)
+    if likelihood is law.likelihood:
+        return law
+    return Marginal(law.latent, law.prior, likelihood, law.posterior, law.item)
 
 
 def _next(prior: Law) -> Law:

@@ -1,8 +1,8 @@
 """The training loop: plain PyTorch, needing torch and numpy alone.
 
 A model is any torch module with `space` and `law()`. Where it has `loss(x, generator, label)` (nats per item, a scalar)
-that is minimised, else -log_prob of its law; where it has `validation(x, label)` (figures by name, nats per item) the
-first of them selects, else log_prob.
+that is minimised, else -log_prob of its law, latents being continuous; where it has `validation(x, label)` (figures by
+name, nats per item) the first of them selects, else log_prob.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from codelength.data.seeded import choose
+from codelength.distributions.continuum import continuum
 from codelength.errors import CheckpointError, EvaluationError, UsageError
 from codelength.training.ahead import CHECKPOINT_FILE
 from codelength.training.checkpoint import load_checkpoint, save_checkpoint
@@ -302,7 +303,9 @@ class _Run:
     def _loss(self, x: Tensor, label: Tensor | None) -> Tensor:
         if hasattr(self.model, "loss"):
             return self.model.loss(x, self.generator, *([] if label is None else [label]))  # type: ignore[operator]
-        return -self.model.law().log_prob(x, _context(x, self.generator)).mean()  # type: ignore[operator]
+        # Of continuous latents, whose draws carry gradients to the posterior, where those on a grid do not.
+        law = continuum(self.model.law())  # type: ignore[operator]
+        return -law.log_prob(x, _context(x, self.generator)).mean()
 
     # -------------------------------------------------------------------------------------------------- validation
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from codelength.distributions.continuum import continuum
 from codelength.errors import UsageError
 from codelength.laws.space import Space
 from codelength.machine import free_memory
@@ -197,7 +198,8 @@ def _activations(module: nn.Module, space: Space, batch: int, labels: int) -> tu
                 if hasattr(module, "loss"):
                     module.loss(x, generator, *label)  # type: ignore[operator]
                 else:
-                    module.law().log_prob(x, {"shape": tuple(x.shape[1:]), "generator": generator})  # type: ignore[operator]
+                    law = continuum(module.law())  # type: ignore[operator]
+                    law.log_prob(x, {"shape": tuple(x.shape[1:]), "generator": generator})
     except Exception:  # whatever code of one's own raises without values is not what was asked
         if not meta:
             raise
