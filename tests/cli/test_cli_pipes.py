@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from codelength.cli import main
+
 
 def piped(
     *arguments: object, given: bytes = b"", temporary: Path, status: int = 0
@@ -47,20 +49,37 @@ def test_an_array_goes_through_pipes_to_an_archive_and_back(
     assert b"wrote standard output" in done.stderr
     named = tmp_path / "array.npy"
     named.write_bytes(array)
-    piped("compress", named, tmp_path / "a.clen", "--model", pairs_file, temporary=temporary)
+    assert main(["compress", str(named), str(tmp_path / "a.clen"), "--model", str(pairs_file)]) == 0
     assert archive == (tmp_path / "a.clen").read_bytes()  # the name included
 
     back = piped("decompress", "-", "-", given=archive, temporary=temporary)
     assert (npy(back.stdout) == pair_items).all() and b"300 items to standard output" in back.stderr
     part = piped("decompress", "-", "-", "--range", "10:20", "-q", given=archive, temporary=temporary)
     assert (npy(part.stdout) == pair_items[10:20]).all() and part.stderr == b""
-    piped("decompress", "-", tmp_path / "back.npy", given=archive, temporary=temporary)
-    assert (np.load(tmp_path / "back.npy") == pair_items).all()
-
-    assert b"300" in piped("inspect", "-", given=archive, temporary=temporary).stdout
     told = piped("verify", "-", pair_data, given=archive, temporary=temporary).stdout
     assert told.startswith(b"standard input is sound: all 300 items")
     assert b"standard input" in piped("evaluate", pairs_file, "--data", "-", given=array, temporary=temporary).stdout
+
+
+def test_what_is_piped_in_may_go_to_a_file_and_be_looked_at(
+    pairs_file: Path,
+    pair_data: Path,
+    pair_items: np.ndarray,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["compress", str(pair_data), str(tmp_path / "a.clen"), "--model", str(pairs_file)]) == 0
+    for command, seen in ((["decompress", "-", str(tmp_path / "back.npy")], "300 items"), (["inspect", "-"], "300")):
+        reader, writer = os.pipe()
+        os.write(writer, (tmp_path / "a.clen").read_bytes())
+        os.close(writer)
+        capsys.readouterr()
+        with monkeypatch.context() as patch, os.fdopen(reader) as given:
+            patch.setattr(sys, "stdin", given)
+            assert main(command) == 0
+        assert seen in "".join(capsys.readouterr())
+    assert (np.load(tmp_path / "back.npy") == pair_items).all()
 
 
 def test_one_file_of_a_folder_comes_out_as_its_bytes(pairs_file: Path, tmp_path: Path, temporary: Path) -> None:

@@ -110,7 +110,7 @@ def test_gated_networks_of_eight_layers(channels: int) -> None:
     network = GatedPixelCNN(channels, 3, units=6, layers=8, rows=2, scaling=InputScale(1, 1))
     shape = (None, None) if channels == 1 else (None, None, 3)
     model = frozen(network, shape, 3, None)
-    for size in ((1, 4), (4, 3), (5, 4)):
+    for size in ((1, 4), (4, 3)):
         agrees(model, size if channels == 1 else (*size, 3), count=2)
 
 

@@ -20,8 +20,9 @@ from codelength.likelihood.joint import Joint, Nest
 BLUR = 2e-3
 
 
-def agrees(result: cl.Estimate, truth: np.ndarray) -> bool:
-    assert result.mc_se is not None and 0 < result.mc_se < 0.08
+def agrees(result: cl.Estimate, truth: np.ndarray, most: float = 0.08) -> bool:
+    """Within its own standard error, which is at most so many nats."""
+    assert result.mc_se is not None and 0 < result.mc_se < most
     return abs(result.nats - truth.mean()) < 4.5 * result.mc_se + BLUR
 
 
@@ -29,11 +30,11 @@ def agrees(result: cl.Estimate, truth: np.ndarray) -> bool:
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_annealing_finds_the_evidence_whatever_the_posterior(posterior: str, start: str) -> None:
     model = GaussianLaw(posterior).eval()
-    items = model.draw(12, seed=1)
-    count = 40 if start == "prior" else 16  # the further away chains begin, the more
-    options: dict[str, Any] = {"samples": 24, "temperatures": count, "leapfrog": 4, "two_sided": 8}
+    items = model.draw(8, seed=1)
+    count = 24 if start == "prior" else 10  # the further away chains begin, the more
+    options: dict[str, Any] = {"samples": 24, "temperatures": count, "leapfrog": 3, "two_sided": 6}
     result = cl.evaluate(model, items, estimator="annealed", start=start, **options)
-    assert agrees(result, model.evidence(items))
+    assert agrees(result, model.evidence(items), 0.16 if start == "prior" else 0.08)
     both = result.two_sided
     assert both is not None and both.gap_se is not None and abs(both.gap) < 4.5 * both.gap_se + 0.05
 
