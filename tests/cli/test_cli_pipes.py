@@ -71,13 +71,8 @@ def test_what_is_piped_in_may_go_to_a_file_and_be_looked_at(
 ) -> None:
     assert main(["compress", str(pair_data), str(tmp_path / "a.clen"), "--model", str(pairs_file)]) == 0
     for command, seen in ((["decompress", "-", str(tmp_path / "back.npy")], "300 items"), (["inspect", "-"], "300")):
-        reader, writer = os.pipe()
-        os.write(writer, (tmp_path / "a.clen").read_bytes())
-        os.close(writer)
         capsys.readouterr()
-        with monkeypatch.context() as patch, os.fdopen(reader) as given:
-            patch.setattr(sys, "stdin", given)
-            assert main(command) == 0
+        assert given_on_standard_input((tmp_path / "a.clen").read_bytes(), command, monkeypatch) == 0
         assert seen in "".join(capsys.readouterr())
     assert (np.load(tmp_path / "back.npy") == pair_items).all()
 
@@ -98,7 +93,19 @@ def test_one_file_of_a_folder_comes_out_as_its_bytes(pairs_file: Path, tmp_path:
     assert several.stdout == b"" and b"several sorts" in several.stderr
 
 
-def test_what_cannot_go_through_pipes_is_refused(pairs_file: Path, pair_data: Path, temporary: Path) -> None:
+def given_on_standard_input(data: bytes, command: list[str], patch: pytest.MonkeyPatch) -> int:
+    """The status of a command in this process, with these bytes in a pipe that is its standard input."""
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    with patch.context() as inner, os.fdopen(reader) as given:
+        inner.setattr(sys, "stdin", given)
+        return main(command)
+
+
+def test_what_cannot_go_through_pipes_is_refused(
+    pairs_file: Path, pair_data: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for arguments, given, status, words in (
         (("compress", pair_data, "-", "--model", pairs_file, "--json", "-"), b"", 2, b"--json"),
         (("decompress", "-", "-", "--json", "-"), b"", 2, b"--json"),
@@ -109,8 +116,9 @@ def test_what_cannot_go_through_pipes_is_refused(pairs_file: Path, pair_data: Pa
         (("inspect", "-"), b"", 1, b"archive"),
         (("verify", "-"), b"CLEN", 1, b"archive"),
     ):
-        done = piped(*arguments, given=given, temporary=temporary, status=status)
-        assert done.stdout == b"" and done.stderr.count(b"\n") == 1 and words in done.stderr, (arguments, done)
+        found = given_on_standard_input(given, list(map(str, arguments)), monkeypatch)
+        out, err = capfdbinary.readouterr()
+        assert found == status and out == b"" and err.count(b"\n") == 1 and words in err, (arguments, out, err)
 
 
 def test_terminals_are_refused(pairs_file: Path, pair_data: Path, temporary: Path) -> None:
