@@ -53,7 +53,7 @@ class Trained(dict[str, tuple[Any, FrozenModel, np.ndarray]]):
         generator = torch.Generator().manual_seed(0)
         optimizer = torch.optim.Adam(model.parameters(), 3e-3)
         before = [p.detach().clone() for p in model.parameters()]
-        for _ in range(10 if case.long else 20):
+        for _ in range(10 if case.long else 30 if case.rounds else 20):
             context = {"shape": items.shape[1:], "generator": generator}
             loss = -model.law().log_prob(x, context).mean()
             optimizer.zero_grad()
