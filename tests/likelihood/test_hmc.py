@@ -76,8 +76,7 @@ def test_step_sizes_adapt_per_chain() -> None:
     assert float(ratios.max()) < 3
 
 
-@pytest.mark.parametrize("first", [0.02, 5.0])
-@pytest.mark.parametrize("warmup", [60, 200])
+@pytest.mark.parametrize(("first", "warmup"), [(0.02, 60), (5.0, 60), (5.0, 200)])
 def test_acceptance_after_the_warm_up_is_the_target(first: float, warmup: int) -> None:
     """From too small and too large a step, which left alone would accept everything or nothing."""
     rates = []
