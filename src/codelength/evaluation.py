@@ -30,12 +30,10 @@ def evaluate_as(
     model: Model | nn.Module, data: DataSet, settings: Settings, *, progress: Callable[[int], None] | None = None
 ) -> Estimate:
     """The log-likelihood of data under a model as the settings say, see ``codelength.evaluate``."""
-    density, space = _density(model, settings.arithmetic, settings.device)
+    size = _batch_size(model, data, settings.max_memory)
+    density, space = _density(model, settings.arithmetic, settings.device, size)
     limit = settings.limit
     index = None if limit is None or limit >= len(data) else choose(len(data), limit, settings.seed)
-    size = _batch_size(model, data, settings.max_memory)
-    if density.arithmetic == "frozen":
-        density.rows = size  # type: ignore[attr-defined]
     if density.arithmetic == "float" and space is not None:
         _check_causal(density, data, space, index)
     if getattr(density, "stated", False) and density.kind != "exact" and settings.estimator != "elbo":
@@ -90,15 +88,14 @@ def _batch_size(model: Any, data: DataSet, max_memory: int | None) -> int:
     return max(1, min(1024, max_memory // model.memory_bytes(1, data.items.shape[1:])))
 
 
-def _density(model: Any, arithmetic: str | None, device: str) -> tuple[Density, Any]:
-    """What is to be evaluated and its space, None for a module that states none."""
+def _density(model: Any, arithmetic: str | None, device: str, rows: int) -> tuple[Density, Any]:
+    """What is to be evaluated and its space, None for a module that states none. rows: of a frozen model's passes."""
     if isinstance(model, str | os.PathLike) and arithmetic == "float":
         folder = run_folder(model)
         with needing_torch("a trainable model"):
             from codelength.likelihood.floating import FloatDensity
             from codelength.training.run import load_run
         module: Any = load_run(folder).model
-
         return FloatDensity(module, device), module.space
     if isinstance(model, str | os.PathLike) or is_frozen(model):
         if arithmetic == "float":
@@ -106,7 +103,7 @@ def _density(model: Any, arithmetic: str | None, device: str) -> tuple[Density, 
         frozen = frozen_model(model)
         from codelength.likelihood.densities import FrozenDensity
 
-        return FrozenDensity(frozen), frozen.space
+        return FrozenDensity(frozen, rows), frozen.space
     if arithmetic == "frozen":
         raise NotFrozen("expected a frozen model, got a module in floating point; freeze it first")
     with needing_torch("a model in floating point"):

@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from codelength.distributions.normal import Normal
-from codelength.laws.arrays import library_of
 from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.contract import Context, Law
 from codelength.laws.independent import Independent
@@ -174,16 +173,16 @@ def reach(
     law: of latents, as ``in_densities`` gives it. Features that stand in the context already are not computed again.
     """
     if isinstance(law, Chain):
-        given, found = dict(context), []
+        found: list[Reached] = []
         flat = None if coordinates is None else coordinates.reshape(rows, -1)
-        for part in law.parts:
-            if isinstance(part, Group):
-                own = None if flat is None else part.of(flat)
-                found.append(reach(part.law, given, rows, coordinates=own, generator=generator))
-                given[part.name] = found[-1].latents
-            elif part.name not in given:
-                given[part.name] = part.features(given, rows)
-        at, z = (_joined(law, parts) for parts in zip(*((one.coordinates, one.latents) for one in found)))
+
+        def make(group: Group, given: Context) -> Tensor:
+            own = None if flat is None else group.of(flat)
+            found.append(reach(group.law, given, rows, coordinates=own, generator=generator))
+            return found[-1].latents
+
+        law.walk(context, rows, make)
+        at, z = (law.joined(parts) for parts in zip(*((one.coordinates, one.latents) for one in found)))
         return Reached(at, z, _sum(one.nats for one in found), _sum(one.volume for one in found))
     if isinstance(law, Pushforward):
         base = reach(law.base, context, rows, coordinates=coordinates, generator=generator)
@@ -202,8 +201,10 @@ def coordinates_of(law: Law, z: Tensor, context: Context) -> Tensor:
     """The coordinates of latents (rows, *shape): the inverse of ``reach``, for which each step of a flow needs a pass
     for every element."""
     if isinstance(law, Chain):
-        found = [coordinates_of(group.law, values, given) for group, values, given in law.steps(z, context)]
-        return _joined(law, found)
+        joined: Tensor = law.joined(
+            [coordinates_of(group.law, values, given) for group, values, given in law.steps(z, context)]
+        )
+        return joined
     if isinstance(law, Pushforward):
         y, _ = law.normal(z, context)
         return coordinates_of(law.base, y, context)
@@ -240,12 +241,6 @@ class _Known:
 
     def __call__(self, context: Context, count: int) -> TorchElements:
         return TorchElements(self.leaf, context[_PARAMETERS], self.shape)
-
-
-def _joined(law: Chain, values: Any) -> Tensor:
-    flat = [value.reshape(len(value), -1) for value in values]
-    joined: Tensor = library_of(flat[0]).joined(flat, [group.places for group in law.groups])
-    return joined.reshape(len(joined), *law.shape)
 
 
 def _sum(values: Any) -> Any:

@@ -48,9 +48,15 @@ class Layer:
         return list(zip((0, *self.parts), (*self.parts, self.weight.shape[1])))
 
     @property
+    def open_taps(self) -> np.ndarray:
+        """See ``taps_of``."""
+        taps: np.ndarray = self.made("open taps", lambda: taps_of(self.weight))
+        return taps
+
+    @property
     def taps(self) -> np.ndarray:
-        """The taps of a kernel that are not zero throughout, (taps, 2), relative to a pixel times the stride."""
-        taps: np.ndarray = self.made("taps", lambda: taps_of(self.weight) + np.asarray(self.offset, np.int64))
+        """The same taps relative to a pixel times the stride."""
+        taps: np.ndarray = self.made("taps", lambda: self.open_taps + np.asarray(self.offset, np.int64))
         return taps
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -66,7 +67,7 @@ class Operation:
     sums: ClassVar[bool] = False  # whether its results may be collected in float64, for what rounds them
     fuses: ClassVar[bool] = False  # whether ``run`` takes the rounding that follows it, to do both at once
 
-    @property
+    @cached_property  # every pass asks for these
     def operands(self) -> tuple[int, ...]:
         """The earlier values that it is made of."""
         found: list[int] = []
@@ -75,7 +76,7 @@ class Operation:
             found.extend(value if isinstance(value, tuple) else (value,))
         return tuple(found)
 
-    @property
+    @cached_property
     def sources(self) -> tuple[int, ...]:
         """The operands whose numbers matter; of the others only the size does."""
         if not self.measures:

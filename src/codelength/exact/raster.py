@@ -48,9 +48,8 @@ class RasterPlan:
             for degree in range(self.channels + 1)
         }
         self.kinds: list[Any] = [np.float64 if is_wide(kind.largest) else np.float32 for kind in types]
-        self.offsets = kernel_offsets(network, types)
         # Later pixels ask for these; every other value is forgotten with its front.
-        self.rings = _rings(network, self.offsets, self.height, self.width, schedule.slope)
+        self.rings = _rings(network, kernel_offsets(network, types), self.height, self.width, schedule.slope)
         self.rules = {
             (v, degree): network.operations[v - inputs].at_pixels(types[v], self._some(v, degree), self.kinds, tensors)
             for v in range(inputs, len(types))

@@ -127,9 +127,13 @@ class Chain(Law):
     def made(self, context: Context, count: int, make: Callable[[Group, Context], Any]) -> tuple[Any, Context]:
         """Items (count, *shape) of the groups that ``make`` gives, see ``walk``, and what they export."""
         given = self.walk(context, count, make)
-        values = [given[group.name].reshape(count, -1) for group in self.groups]
-        flat = library_of(values[0]).joined(values, [group.places for group in self.groups])
-        return flat.reshape(count, *self.shape), self._exported(given)
+        return self.joined([given[group.name] for group in self.groups]), self._exported(given)
+
+    def joined(self, values: Sequence[Any]) -> Any:
+        """Items (n, *shape) whose groups are ``values`` (n, ..), in the order of the groups."""
+        flat = [value.reshape(len(value), -1) for value in values]
+        items = library_of(flat[0]).joined(flat, [group.places for group in self.groups])
+        return items.reshape(len(items), *self.shape)
 
     # ---- readings
 

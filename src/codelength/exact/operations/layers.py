@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from codelength.exact.layer import Layer, exact_rows, kernel_matrix, taps_of
+from codelength.exact.layer import Layer, exact_rows, kernel_matrix
 from codelength.exact.operation import (
     FLOAT32_EXACT,
     FLOAT64_EXACT,
@@ -130,7 +130,7 @@ class Convolution(Operation):
         """A matrix product over what the taps see; those on later pixels, or that are zero, are left out."""
         layer, offsets = out.prepared, self.looks(out)
         kind = np.float64 if self.parts else np.float32
-        kernel, sums = kernel_matrix(layer.weight[members], taps_of(layer.weight), kind)
+        kernel, sums = kernel_matrix(layer.weight[members], layer.open_taps, kind)
         bias = layer.bias[members].astype(kind)
         elsewhere = offsets not in ([], [(0, 0)])
 
