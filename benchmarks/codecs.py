@@ -63,6 +63,7 @@ def _jpegxl(effort: int) -> Encode:
 def streams(shape: tuple[int, ...], symbols: int) -> dict[str, tuple[Encode, Decode]]:
     """Encoders and decoders of items (n, *shape); those of two symbols are packed into bits as well."""
     opposite = {"gzip": gzip.decompress, "bz2": bz2.decompress, "xz": lzma.decompress}
+    opposite["brotli"] = lambda data: bytes(imagecodecs.brotli_decode(data))
     found: dict[str, tuple[Encode, Decode]] = {}
     for name, compress in STREAMS.items():
         expand = opposite[name]

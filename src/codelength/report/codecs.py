@@ -7,6 +7,7 @@ one mosaic; a file per item pays its headers every time. Both are given.
 from __future__ import annotations
 
 import bz2
+import functools
 import gzip
 import importlib.util
 import io
@@ -80,7 +81,22 @@ def _xz(data: bytes) -> bytes:
 #: Of JPEG XL, of which the shortest file counts: more effort is not always a smaller file.
 JPEGXL_EFFORTS = (7, 9, 10)
 
-STREAMS: dict[str, Callable[[bytes], bytes]] = {"gzip": _gzip, "bz2": bz2.compress, "xz": _xz}
+
+def _streams() -> dict[str, Callable[[bytes], bytes]]:
+    found: dict[str, Callable[[bytes], bytes]] = {"gzip": _gzip, "bz2": bz2.compress, "xz": _xz}
+    if importlib.util.find_spec("imagecodecs") is not None:
+
+        def brotli(data: bytes) -> bytes:
+            import imagecodecs
+
+            return bytes(imagecodecs.brotli_encode(data, level=11, lgwin=24))
+
+        found["brotli"] = brotli
+    return found
+
+
+#: Lossless codecs of bytes at their strongest setting, by name; brotli where imagecodecs is installed.
+STREAMS = _streams()
 
 
 def _stream_size(compress: Callable[[bytes], bytes], items: np.ndarray, symbols: int) -> int:
@@ -88,28 +104,81 @@ def _stream_size(compress: Callable[[bytes], bytes], items: np.ndarray, symbols:
     return min(size, len(compress(np.packbits(items).tobytes()))) if symbols == 2 else size
 
 
-def image_codecs(symbols: int) -> dict[str, Callable[[np.ndarray], bytes]]:
-    """Lossless encoders of images (h, w) or (h, w, 3), by name."""
+def image_codecs(
+    symbols: int, dtype: np.dtype | type = np.uint8, channels: int = 1
+) -> dict[str, Callable[[np.ndarray], bytes]]:
+    """Lossless encoders of images (h, w) or (h, w, channels) with 1 to 4 channels of 8 or 16 bits, by name.
 
-    def png(picture: np.ndarray) -> bytes:
-        image = Image.fromarray(picture)
-        return _saved(image.convert("1", dither=Image.Dither.NONE) if symbols == 2 else image, "PNG", optimize=True)
-
-    def webp(picture: np.ndarray) -> bytes:
-        return _saved(Image.fromarray(picture).convert("RGB"), "WEBP", lossless=True, quality=100, method=6)
-
-    found: dict[str, Callable[[np.ndarray], bytes]] = {"PNG": png, "WebP": webp}
-    if importlib.util.find_spec("imagecodecs") is not None:
+    symbols: 2 where all samples are 0 and the largest value, so that a form of one bit may serve. WebP holds 8 bits
+    and sides up to 16,383, and has no grey with alpha; it is absent where it does not fit. JPEG XL, and PNG of
+    several channels of 16 bits, need imagecodecs.
+    """
+    found: dict[str, Callable[[np.ndarray], bytes]] = {}
+    eight = np.dtype(dtype) == np.uint8
+    extra = importlib.util.find_spec("imagecodecs") is not None
+    if eight or channels == 1:
+        found["PNG"] = functools.partial(_png, symbols=symbols)
+    elif extra:
+        found["PNG"] = _png_16
+    if eight and channels != 2:
+        found["WebP"] = _webp
+    if extra:
         import imagecodecs
 
         if imagecodecs.JPEGXL.available:
-
-            def jpegxl(picture: np.ndarray) -> bytes:
-                forms = (imagecodecs.jpegxl_encode(picture, lossless=True, effort=effort) for effort in JPEGXL_EFFORTS)
-                return min(map(bytes, forms), key=len)
-
-            found["JPEG XL"] = jpegxl
+            found["JPEG XL"] = _jpegxl
     return found
+
+
+def _png(picture: np.ndarray, *, symbols: int) -> bytes:
+    picture = picture[..., 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture
+    if picture.dtype == np.uint16:
+        return _saved(Image.frombytes("I;16", picture.shape[1::-1], picture.astype("<u2").tobytes()), "PNG")
+    image = Image.fromarray(picture)
+    if symbols == 2 and image.mode == "L":
+        return _saved(image.convert("1", dither=Image.Dither.NONE), "PNG", optimize=True)
+    plain = _saved(image, "PNG", optimize=True)
+    indexed = _indexed(picture)
+    return plain if indexed is None else min(plain, _saved(indexed, "PNG", optimize=True), key=len)
+
+
+def _indexed(picture: np.ndarray) -> Image.Image | None:
+    """An image of at most 256 colours with a palette; None where it has more, or grey with alpha."""
+    grey = picture.ndim == 2
+    if not grey and picture.shape[2] == 2:
+        return None
+    weights = np.left_shift(np.uint32(1), 8 * np.arange(1 if grey else picture.shape[2], dtype=np.uint32))
+    colours = (picture.reshape(-1, len(weights)).astype(np.uint32) * weights).sum(axis=1, dtype=np.uint32)
+    if len(np.unique(colours[:: max(1, len(colours) // 4096)])) > 256:
+        return None
+    values, indices = np.unique(colours, return_inverse=True)
+    if len(values) > 256:
+        return None
+    image = Image.fromarray(indices.reshape(picture.shape[:2]).astype(np.uint8), "L")
+    table = np.right_shift(values[:, None], 8 * np.arange(len(weights), dtype=np.uint32)).astype(np.uint8)
+    image.putpalette((np.repeat(table, 3, axis=1) if grey else table).tobytes(), "RGBA" if len(weights) == 4 else "RGB")
+    return image
+
+
+def _png_16(picture: np.ndarray) -> bytes:
+    import imagecodecs
+
+    return bytes(imagecodecs.png_encode(picture, level=9))
+
+
+def _webp(picture: np.ndarray) -> bytes:
+    image = Image.fromarray(picture[..., 0] if picture.shape[2:] == (1,) else picture)
+    image = image if image.mode == "RGBA" else image.convert("RGB")
+    return _saved(image, "WEBP", lossless=True, quality=100, method=6, exact=True)
+
+
+def _jpegxl(picture: np.ndarray) -> bytes:
+    import imagecodecs
+
+    forms = (
+        imagecodecs.jpegxl_encode(picture, lossless=True, effort=effort, numthreads=1) for effort in JPEGXL_EFFORTS
+    )
+    return min(map(bytes, forms), key=len)
 
 
 def _saved(image: Image.Image, form: str, **options: object) -> bytes:
