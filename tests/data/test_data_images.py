@@ -17,11 +17,11 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from codelength.data import containers
-from codelength.data.images import HELD, decode_image, encode_image, read_pixels, written_name
+from codelength.data.images import HELD, decode_image, encode_image, written_name
 from codelength.data.look import ImageFile, look
 from codelength.data.pixels import MODES, Pixels
 from codelength.data.reduced import Reduced, expand, reduce
-from codelength.data.scan import scan
+from codelength.data.scan import Entry, scan
 from codelength.errors import DataError
 
 EXTENSION = {"PNG": ".png", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp", "PPM": ".ppm"}
@@ -484,7 +484,7 @@ def test_a_file_that_never_ends_is_no_endless_read(tmp_path):
     if not path.exists():
         pytest.skip("needs a file whose length is stated as zero and is not")
     with pytest.raises(DataError, match="changed while"):
-        read_pixels(path)
+        Entry(path.name, path, 0, "image").load()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
@@ -493,7 +493,7 @@ def test_pipes_and_folders_are_no_image_files(tmp_path):
     (tmp_path / "folder.png").mkdir()
     for name in ("pipe.png", "folder.png"):
         with pytest.raises(DataError, match=r"is none|is not"):
-            read_pixels(tmp_path / name)
+            Entry(name, tmp_path / name, 0, "image").load()
 
 
 def test_links_inside_are_files_and_all_others_are_refused(tmp_path):
@@ -526,7 +526,7 @@ def test_empty_and_missing_folders_get_a_sentence(tmp_path):
     with pytest.raises(DataError, match="expected a readable folder"):
         scan(tmp_path / "nowhere")
     with pytest.raises(DataError, match="expected a readable file"):
-        read_pixels(tmp_path / "nowhere.png")
+        Entry("nowhere.png", tmp_path / "nowhere.png", 0, "image").load()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom permissions stop")

@@ -52,7 +52,7 @@ def test_every_form_gives_the_same_items_to_models_and_to_archives(tmp_path):
 
 def test_nothing_is_looked_at_before_it_is_asked_for(tmp_path, monkeypatch):
     forms(tmp_path)
-    monkeypatch.setattr("codelength.data.stable.read_pieces", None)  # every read of an image goes through it
+    monkeypatch.setattr("codelength.data.scan.read_pieces", None)  # every read of an image goes through it
     opened = open_data(tmp_path / "images")
     with pytest.raises(TypeError):
         _ = opened.data_set

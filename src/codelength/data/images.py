@@ -1,6 +1,6 @@
 """Image files as pixels and back, exactly, or not at all.
 
-``read_pixels`` returns the pixels of a file, or the reason why its bytes should be kept instead; ``encode_image``
+``decode_image`` returns the pixels of a file, or the reason why its bytes should be kept instead; ``encode_image``
 makes a file of them again. What is promised of a file that is kept as pixels:
 
 - PNG: the same pixels in the same mode, and every ancillary chunk (colour profile, EXIF with its orientation,
@@ -26,14 +26,12 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from codelength.data import bitmaps, containers, png, tiff, webp
 from codelength.data.pixels import MODES, Pixels, Unsuitable
-from codelength.data.stable import read_whole
 from codelength.errors import DataError
 
 # Format of each extension that pixels can be written back to, and the modes it holds.
@@ -68,16 +66,11 @@ def extension(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def read_pixels(path: Path, *, jpeg: bool = False) -> Pixels | str:
-    """The pixels of an image file, or in words why its bytes must be kept instead.
-
-    Raises DataError only if the file cannot be opened at all.
-    """
-    return decode_image(read_whole(path)[0], path.name, jpeg=jpeg)
-
-
 def decode_image(data: bytes, name: str, *, jpeg: bool = False) -> Pixels | str:
-    """Like ``read_pixels``, for the bytes of the file ``name``."""
+    """The pixels of the file ``name``, or in words why its bytes must be kept instead.
+
+    jpeg: read JPEG files as pixels, too, which do not give them back.
+    """
     form = form_of(name)
     if form == "JPEG" and not jpeg:
         return "JPEG files are kept as they are, since pixels do not give them back"

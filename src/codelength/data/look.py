@@ -7,7 +7,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -17,16 +16,28 @@ from codelength.data import bitmaps, containers, png, proof, tiff, webp
 from codelength.data.images import WARNINGS_LOCK, decode_image, encode_image, form_of
 from codelength.data.pixels import Pixels, Unsuitable
 from codelength.data.scan import Entry
-from codelength.data.stable import Stamp, read_pieces, read_whole
+from codelength.data.stable import Stamp
 from codelength.errors import DataError
-from codelength.files import show_path
+from codelength.machine import free_memory
+
+#: Of the free memory, a file may take this part if its pixels are to be looked at.
+MEMORY_SHARE = 8
+#: The reason of files that are kept because somebody asked for it.
+AS_ASKED = "its bytes are kept, as was asked"
+#: By format, what comes back of files that do not come back byte for byte.
+ANEW = {
+    "PNG": "PNG: the same pixels, mode and further chunks, compressed anew and not interlaced",
+    "TIFF": "compressed TIFF: the same pixels, mode, byte order and tags, compressed anew by deflate, in strips",
+    "WEBP": "WebP: the same pixels and mode, compressed anew",
+    "JPEG": "JPEG: the same pixels, as PNG",
+}
 
 
 @dataclass(frozen=True)
 class ImageFile:
     """A file of a folder, looked at: what an archive has to know about it.
 
-    name, path: as in ``Entry``.
+    entry: the file.
     is_image: its header is known as that of an image, whether or not its pixels are read.
     mode: of its pixels; "" if its bytes are to be kept instead, and ``reason`` then says why.
     shape: of the pixels, (h, w) or (h, w, channels), of a kept file as its header states it, with the number of
@@ -35,8 +46,7 @@ class ImageFile:
     stamp: the file as it was looked at.
     """
 
-    name: str
-    path: Path
+    entry: Entry
     is_image: bool
     mode: str
     shape: tuple[int, ...]
@@ -45,9 +55,18 @@ class ImageFile:
     stamp: Stamp
 
     @property
+    def name(self) -> str:
+        return self.entry.name
+
+    @property
     def size(self) -> int:
         """Bytes of the file."""
         return self.stamp.size
+
+    @property
+    def anew(self) -> str:
+        """In a sentence what comes back of a file that does not come back byte for byte; "" for all others."""
+        return ANEW[form_of(self.name)] if self.mode and self.metadata[:1] != b"R" else ""
 
     def read_pixels(self) -> np.ndarray:
         """The pixels, read anew. Raises DataError if the file has changed."""
@@ -62,13 +81,13 @@ class ImageFile:
         try:
             return proof.read_again(data, form_of(self.name), pixels)
         except Unsuitable as reason:
-            raise DataError(f"expected {show_path(self.path)} to be read by two libraries, but {reason}") from None
+            raise DataError(f"expected {self.entry.shown} to be read by two libraries, but {reason}") from None
 
     def _pixels(self) -> tuple[bytes, Pixels]:
-        data, _ = read_whole(self.path, self.stamp)
+        data, _ = self.entry.read_whole(self.stamp)
         pixels = decode_image(data, self.name, jpeg=self.mode != "")
         if isinstance(pixels, str) or (pixels.mode, pixels.metadata) != (self.mode, self.metadata):
-            raise DataError(f"{show_path(self.path)} changed while it was being read; start again")
+            raise DataError(f"{self.entry.shown} changed while it was being read; start again")
         return data, pixels
 
     def read_bytes(self) -> Iterator[bytes]:
@@ -76,26 +95,24 @@ class ImageFile:
 
         Raises DataError if it cannot be read or has changed.
         """
-        return (piece for piece, _ in read_pieces(self.path, self.stamp))
+        return (piece for piece, _ in self.entry.read_pieces(self.stamp))
 
 
-def look(entry: Entry, *, jpeg: bool = False) -> ImageFile:
+def look(entry: Entry, *, jpeg: bool = False, keep: bool = False) -> ImageFile:
     """Decide how a file of a folder is to be kept: as pixels only if that is proved to give the image back.
 
-    jpeg: read JPEG files as pixels; they come back as PNG files, under ``written_name``.
+    jpeg: read JPEG files as pixels; they come back as PNG files, under ``written_name``. keep: keep the bytes in any
+    case.
 
     Raises DataError if the file cannot be opened.
     """
     if entry.kind == "other":
-        try:
-            stamp = Stamp.of(entry.path, entry.path.stat())
-        except OSError as error:
-            raise DataError(
-                f"expected a readable file, but {show_path(entry.path)} is not ({error.strerror})"
-            ) from None
-        return ImageFile(entry.name, entry.path, False, "", (), b"", "not an image", stamp)
-    data, stamp = read_whole(entry.path)
-    pixels = decode_image(data, entry.name, jpeg=jpeg)
+        return ImageFile(entry, False, "", (), b"", "not an image", entry.stamp())
+    free = free_memory()
+    if free is not None and entry.size > free // MEMORY_SHARE:
+        return ImageFile(entry, False, "", (), b"", "it is too large for this machine's memory", entry.stamp())
+    data, stamp = entry.read_whole()
+    pixels = AS_ASKED if keep else decode_image(data, entry.name, jpeg=jpeg)
     if isinstance(pixels, Pixels):
         try:
             form = form_of(entry.name)
@@ -107,9 +124,9 @@ def look(entry: Entry, *, jpeg: bool = False) -> ImageFile:
             pixels = str(reason)
         else:
             shape = pixels.array.shape
-            return ImageFile(entry.name, entry.path, True, pixels.mode, shape, pixels.metadata, "", stamp)
+            return ImageFile(entry, True, pixels.mode, shape, pixels.metadata, "", stamp)
     shape = stated_shape(data)
-    return ImageFile(entry.name, entry.path, bool(shape), "", shape, b"", pixels, stamp)
+    return ImageFile(entry, bool(shape), "", shape, b"", pixels, stamp)
 
 
 _STATED: tuple[tuple[bytes, Callable[[bytes], tuple[int, ...]]], ...] = (

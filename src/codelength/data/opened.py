@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,19 +20,25 @@ import numpy as np
 from codelength.archive.sources import ArraySource, FolderSource, Source
 from codelength.data.array_files import read_arrays
 from codelength.data.arrays import arrays_of, from_members, guess_layout
+from codelength.data.bundles import bundle_kind, read_bundle
 from codelength.data.dataset import DataSet, Member, Origin, items_sha256
 from codelength.data.folders import from_pictures
 from codelength.data.images import FORMATS, JPEG_EXTENSIONS
 from codelength.data.look import ImageFile, look
 from codelength.data.memory import MemoryImage, pictures_of, sequence_of
+from codelength.data.promise import Promise, counted
 from codelength.data.registry import REGISTRY, pinned_sha256, read_split
 from codelength.data.registry import Entry as Named
-from codelength.data.scan import Entry, scan
+from codelength.data.scan import Entry, kind_of_name, scan
 from codelength.data.spec import exists, missing, parse_spec
 from codelength.errors import DataError, UsageError
 from codelength.progress import shown
 
 _LAYOUTS = {2: "nd", 3: "nhw", 4: "nhwc"}
+_BUNDLE = (
+    "of {} the files in it come back, as a folder; not itself, nor the times and permissions that it holds; "
+    "--keep-files keeps its own bytes instead"
+)
 # How an item's axes become those of a model's event, which has the channels last.
 _AXES = {"nd": None, "nhw": (0, 1), "nhwc": (0, 1, 2), "nchw": (1, 2, 0)}
 
@@ -67,9 +72,14 @@ class Opened(ABC):
         return None
 
     @property
+    def promise(self) -> Promise:
+        """What comes back from an archive of it; files are looked at for that."""
+        return Promise(1, 1)
+
+    @property
     def kept(self) -> Mapping[str, int]:
         """Reasons why archives keep images as files, with how many there are of each, the most frequent first."""
-        return {}
+        return self.promise.kept
 
 
 def open_data(
@@ -79,21 +89,25 @@ def open_data(
     symbols: int | None = None,
     split: str = "test",
     trust_download: bool = False,
+    keep_files: bool = False,
 ) -> Opened:
     """Data in any form: the name of a data set, a path, an array, a sequence of arrays, an open archive, a data set.
 
     layout: axes of arrays, where the guess would be wrong. symbols: size of their alphabet, where the least that holds
     them is not meant. split: of named data sets where none is named, and they have it. trust_download: download files
-    whose hash nobody has vouched for.
+    whose hash nobody has vouched for. keep_files: archives keep the bytes of every file, and those of a file of arrays,
+    a zip or a tar as one.
 
     Raises UsageError for what is nothing of that, DataError for what is not there or cannot be read, UntrustedDownload.
     """
     if isinstance(data, str):
         spec = parse_spec(data)
+        if keep_files and (spec.name in REGISTRY or spec.part is not None or not spec.is_whole):
+            raise UsageError(f"expected files of which every byte can be kept, got a part of a data set, {data!r}")
         if spec.name in REGISTRY:
             opened = _open_named(REGISTRY[spec.name], spec.part, split, layout, symbols, trust_download)
         else:
-            opened = _open_path(Path(spec.name).expanduser(), spec.part, layout, symbols)
+            opened = _open_path(Path(spec.name).expanduser(), spec.part, layout, symbols, keep_files)
         if spec.is_whole:
             return opened
         some = opened.data_set[spec.start : spec.stop]
@@ -101,7 +115,9 @@ def open_data(
             raise DataError(f"the range of {data!r} holds no items; its end comes first, or the data has fewer")
         return _Loaded(some)
     if isinstance(data, os.PathLike):
-        return _open_path(Path(data).expanduser(), None, layout, symbols)
+        return _open_path(Path(data).expanduser(), None, layout, symbols, keep_files)
+    if keep_files:
+        raise UsageError(f"expected files of which every byte can be kept, got {type(data).__name__} in memory")
     if isinstance(data, DataSet):
         return _Loaded(data)
     if isinstance(data, np.ndarray):
@@ -140,18 +156,23 @@ def _open_named(
     )
 
 
-def _open_path(path: Path, member: str | None, layout: str | None, symbols: int | None) -> Opened:
+def _open_path(path: Path, member: str | None, layout: str | None, symbols: int | None, keep_files: bool) -> Opened:
     if not exists(path):
         raise DataError(missing(str(path)))
     suffix = path.suffix.lower()
     if member is not None and suffix != ".npz":
         raise UsageError(f"expected an .npz file before :{member}, got {path}")
-    if path.is_dir() or suffix in FORMATS or suffix in JPEG_EXTENSIONS:
+    bundle = bundle_kind(path.name) is not None and not path.is_dir()
+    if path.is_dir() or bundle or suffix in FORMATS or suffix in JPEG_EXTENSIONS:
         if layout is not None or symbols is not None:
             raise UsageError(f"layout and symbols belong to arrays, and {path} holds images")
         if path.is_dir():
-            return _Images("folder", path.name or str(path), scan(path))
-        return _Images("image", path.name, [_entry_of(path)])
+            return _Images("folder", path.name or str(path), scan(path), keep_files=keep_files)
+        if bundle and not keep_files:
+            return _Images("folder", path.name, read_bundle(path), bundle=path.stat().st_size)
+        return _Images("image", path.name, [_entry_of(path)], keep_files=keep_files)
+    if keep_files:
+        return _Images("image", path.name, [_entry_of(path)], keep_files=True)
     kind, arrays = read_arrays(path)
     if member is not None:
         found = [name for name, array in arrays.items() if isinstance(array, np.ndarray)]
@@ -167,7 +188,7 @@ def _entry_of(path: Path) -> Entry:
         size = path.stat().st_size
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    return Entry(path.name, path, size, "jpeg" if path.suffix.lower() in JPEG_EXTENSIONS else "image")
+    return Entry(path.name, path, size, kind_of_name(path.name))
 
 
 def _open_sequence(items: Any, layout: str | None, symbols: int | None) -> Opened:
@@ -225,6 +246,14 @@ class _Arrays(Opened):
         return sum(len(array) if isinstance(array, bytes) else array.nbytes for array in self.arrays.values())
 
     @property
+    def promise(self) -> Promise:
+        if self.kind == "npz" and self.stored is not None:
+            return Promise(1, 0, {"npz: the same arrays and members in their order, not compressed": 1})
+        if self.kind == "idx" and self.file.lower().endswith(".gz"):
+            return Promise(1, 0, {"gzipped IDX: the file that was compressed, not compressed itself": 1})
+        return Promise(1, 1)
+
+    @property
     def shape(self) -> tuple[int, ...] | None:
         return None if self.kind == "npz" or self._single is None else self._single.shape
 
@@ -250,11 +279,16 @@ def _axes(layout: str | None, rank: int) -> tuple[int, ...] | None:
 
 @dataclass
 class _Images(Opened):
-    """Files of which some are images, or images in memory. kind: ``folder``, or ``image`` for one by itself."""
+    """Files of which some are images, or images in memory. kind: ``folder``, or ``image`` for one by itself.
+
+    keep_files: archives keep the bytes of them all. bundle: bytes of the zip or tar file that they are members of.
+    """
 
     kind: str
     name: str
     entries: Sequence[Entry | MemoryImage]
+    keep_files: bool = False
+    bundle: int | None = None
 
     @cached_property
     def data_set(self) -> DataSet:
@@ -263,7 +297,7 @@ class _Images(Opened):
     @cached_property
     def _looked_at(self) -> list[ImageFile | MemoryImage]:
         entries = self.entries if self.kind == "image" else shown(self.entries, "looking at files", "files")
-        return [look(entry) if isinstance(entry, Entry) else entry for entry in entries]
+        return [look(entry, keep=self.keep_files) if isinstance(entry, Entry) else entry for entry in entries]
 
     @cached_property
     def archived(self) -> Source:
@@ -271,12 +305,19 @@ class _Images(Opened):
 
     @property
     def size(self) -> int:
-        return sum(entry.size for entry in self._looked_at)
+        return sum(entry.size for entry in self._looked_at) if self.bundle is None else self.bundle
 
-    @property
-    def kept(self) -> Mapping[str, int]:
+    @cached_property
+    def promise(self) -> Promise:
         files = [entry for entry in self._looked_at if isinstance(entry, ImageFile)]
-        return dict(Counter(file.reason for file in files if file.is_image and not file.mode).most_common())
+        anew = counted(file.anew for file in files)
+        return Promise(
+            files=len(self._looked_at),
+            exact=len(self._looked_at) - sum(anew.values()),
+            anew=anew,
+            kept=counted(file.reason for file in files if file.is_image and not file.mode),
+            notes=() if self.bundle is None else (_BUNDLE.format(self.name),),
+        )
 
     @property
     def sha256(self) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from codelength.data.images import FORMATS, JPEG_EXTENSIONS, extension, read_pixels
+from codelength.data.images import FORMATS, JPEG_EXTENSIONS, decode_image, extension
 from codelength.data.pixels import Pixels
+from codelength.data.stable import Stamp, read_pieces
 from codelength.errors import DataError
 from codelength.files import is_left_over, show_path
 
@@ -18,10 +20,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """A file below a folder.
+    """A file below a folder, or within a zip or tar file (``codelength.data.bundles``).
 
     name: relative, with ``/`` between parts; bytes that are not UTF-8 are surrogates, as in ``os.fsdecode``.
-    path: where it lies.
+    path: where it lies; of members, the zip or tar file.
     size: in bytes.
     kind: ``image`` if its extension is that of a format that can be written back, ``jpeg``, or ``other``.
     """
@@ -31,9 +33,33 @@ class Entry:
     size: int
     kind: str
 
+    @property
+    def shown(self) -> str:
+        """Where it lies, for messages."""
+        return show_path(self.path)
+
+    def stamp(self) -> Stamp:
+        """What tells that it has not changed. Raises DataError if it is not there."""
+        try:
+            return Stamp.of(self.path, self.path.stat())
+        except OSError as error:
+            raise DataError(f"expected a readable file, but {self.shown} is not ({error.strerror})") from None
+
+    def read_pieces(self, expected: Stamp | None = None) -> Iterator[tuple[bytes, Stamp]]:
+        """Its bytes in pieces, with its stamp; never without a last piece.
+
+        Raises DataError if it cannot be read, or changes meanwhile (or since ``expected``).
+        """
+        return read_pieces(self.path, expected)
+
+    def read_whole(self, expected: Stamp | None = None) -> tuple[bytes, Stamp]:
+        """Its bytes and its stamp; raises what ``read_pieces`` raises."""
+        pieces = list(self.read_pieces(expected))
+        return b"".join(piece for piece, _ in pieces), pieces[-1][1]
+
     def load(self) -> Pixels | str:
-        """Its pixels, or in words why its bytes must be kept instead (``read_pixels``)."""
-        return read_pixels(self.path)
+        """Its pixels, or in words why its bytes must be kept instead (``decode_image``)."""
+        return decode_image(self.read_whole()[0], self.name)
 
 
 def scan(folder: Path) -> list[Entry]:
@@ -76,7 +102,7 @@ def scan(folder: Path) -> list[Entry]:
                     left_over.append(path)
                     continue
                 name = path.relative_to(root).as_posix()
-                entries.append(Entry(name, path, status.st_size, _kind(name)))
+                entries.append(Entry(name, path, status.st_size, kind_of_name(name)))
         except OSError as error:
             raise DataError(f"expected a readable folder, but {show_path(here)} is not ({error.strerror})") from None
     if left_over:
@@ -96,6 +122,7 @@ def scan(folder: Path) -> list[Entry]:
     return sorted(entries, key=lambda entry: os.fsencode(entry.name))
 
 
-def _kind(name: str) -> str:
+def kind_of_name(name: str) -> str:
+    """The ``kind`` of an entry of this name."""
     ending = extension(name)
     return "image" if ending in FORMATS else "jpeg" if ending in JPEG_EXTENSIONS else "other"
