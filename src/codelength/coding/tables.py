@@ -18,8 +18,8 @@ _POINT = 200
 _ONE = 1 << _POINT
 
 
-def _rounded(value: int) -> int:
-    shift = _POINT - ONE_BITS
+def _rounded(value: int, bits: int = ONE_BITS) -> int:
+    shift = _POINT - bits
     return (value + (1 << (shift - 1))) >> shift
 
 
@@ -45,8 +45,9 @@ def _powers(factor: int, first: int, count: int) -> Iterator[int]:
         value = value * factor >> _POINT
 
 
-def _logistic() -> list[int]:
-    return [_rounded(_inverse(_ONE + value)) for value in _powers(_exp(1, 64), _ONE, 24 * 64 + 1)]
+def logistic(step: int, count: int, bits: int = ONE_BITS) -> list[int]:
+    """2^bits / (1 + e^(j/step)) for j = 0 .. count - 1, rounded."""
+    return [_rounded(_inverse(_ONE + value), bits) for value in _powers(_exp(1, step), _ONE, count)]
 
 
 def _decay() -> list[int]:
@@ -111,7 +112,7 @@ def _exp2(logarithms: list[int]) -> list[int]:
 
 def _generate() -> tuple[np.ndarray, ...]:
     logarithms = _logarithms()
-    lists = _logistic(), _decay(), _normal(), _inverse_scale(), _log2(logarithms), _exp2(logarithms)
+    lists = logistic(64, 24 * 64 + 1), _decay(), _normal(), _inverse_scale(), _log2(logarithms), _exp2(logarithms)
     return tuple(np.array(entries, np.int64 if max(entries) >> 31 else np.int32) for entries in lists)
 
 

@@ -41,6 +41,8 @@ class Law(ABC):
 
     #: "exact", or "lower_bound" where ``log_prob`` is a stochastic lower bound of the log-likelihood
     kind: str = "exact"
+    #: whether the items of a group are a sequence, each with a probability given those before it
+    prequential: bool = False
 
     # ---- what it is put together from
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from codelength.adaptive.learner import Learner
 from codelength.coding.stack import Stack
 from codelength.errors import NotRepresentable, ProgramError, UsageError
 from codelength.exact import arithmetic as executors
 from codelength.exact.network import is_integer, read_object
 from codelength.exact.operations import Tensors, require
 from codelength.laws import blocks, golden, model_file
+from codelength.laws.adaptive import Adaptive
 from codelength.laws.blocks import GROUP_MEMORY
 from codelength.laws.program import Built, build
 from codelength.laws.space import Space
@@ -103,7 +105,7 @@ class FrozenModel:
         """
         items = self.space.check(np.asarray(items))
         out = np.full(len(items), math.inf)
-        step = self.group_limit(items.shape[1:])
+        step = max(1, len(items)) if self.law.prequential else self.group_limit(items.shape[1:])
         refused = []
         for start in range(0, len(items), step):
             left = np.arange(start, min(start + step, len(items)))
@@ -123,6 +125,8 @@ class FrozenModel:
     def log_probs(self, items: np.ndarray, seeds: Sequence[int], *, rows: int | None = None) -> np.ndarray:
         """``log_prob`` for each of k seeds, nats (k, n): the same numbers to the bit, with draws and items in groups
         that are as large as memory allows, or as ``rows``. Raises NotRepresentable as it does."""
+        if self.law.prequential:
+            return np.tile(self.log_prob(items), (len(seeds), 1))
         items = self.space.check(np.asarray(items))
         limit = self.group_limit(items.shape[1:])
         step = limit if rows is None else max(1, min(limit, rows))
@@ -215,6 +219,21 @@ class FrozenModel:
         with executors.using(executors.REFERENCE):
             slow = self.law.lengths(some, context)
         return bool(np.array_equal(fast, slow))
+
+    def learner(self) -> Learner:
+        """What codes images one after another, of any sizes, and learns from them. Raises UsageError for models that do
+        not learn: their items are independent."""
+        return Learner(self._adaptive.program)
+
+    def learner_bytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes that a learner takes for images of this shape, beside the images and their words."""
+        return self._adaptive.learner_bytes(shape)
+
+    @property
+    def _adaptive(self) -> Adaptive:
+        if not isinstance(self.law, Adaptive):
+            raise UsageError(f"expected an adaptive model, got one whose law is {self.structure['law']['law']}")
+        return self.law
 
     def startup_bits(self, items: np.ndarray) -> float:
         """What choosing the latents of a block's first item costs beyond its code length, in bits.

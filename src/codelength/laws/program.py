@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codelength.adaptive.program import Program
 from codelength.coding.categories import pop_table, push_table
 from codelength.coding.frequencies import Leaf
 from codelength.coding.logarithm import LENGTH_BITS, exp2_fixed, log2_fixed, responsibilities
@@ -25,6 +26,7 @@ from codelength.exact.operations import Tensors, Type, require
 from codelength.exact.schedule import DegreeSchedule, schedule_from_json
 from codelength.exact.steps import PLAIN_STEPS, Step
 from codelength.exact.uniform import CellCodec
+from codelength.laws.adaptive import Adaptive
 from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
@@ -58,6 +60,7 @@ FEATURES = {
     "cell": 39,
     "coarse": 50,
     "chain": 60,
+    "adaptive": 62,
 }
 #: Every kind of step of a flow that this version reads.
 STEPS: dict[str, type[Step]] = {**PLAIN_STEPS, AutoregressiveStep.name: AutoregressiveStep}
@@ -324,6 +327,18 @@ def _coarse(record: Any, tensors: Tensors, context: dict[str, Type], depth: int)
     return Built(law, item, base.features, False, base.latents, base.work, base.steps)
 
 
+def _adaptive(record: Any, tensors: Tensors, context: dict[str, Type], depth: int) -> Built:
+    require(depth == 1, "an adaptive law stands within another: its items are no items but a sequence")
+    require("shape" in record, "an adaptive law has no shape")
+    shape = _shape(record["shape"], "an adaptive law")
+    program = Program.read({key: value for key, value in record.items() if key != "shape"}, tensors)
+    sizes = tuple(8 if size is None else size for size in shape)
+    require(program.admits(sizes), "the shape of an adaptive law does not fit its channels")
+    samples = math.prod(sizes)
+    item = Type(sizes, 0, program.symbols - 1)
+    return Built(Adaptive(program), item, set(), None in shape, work=samples << 12, steps=samples)
+
+
 def _floor(record: Any, tensors: Tensors, context: dict[str, Type], depth: int) -> Built:
     read_object(record, {"latent", "bits"}, "a floor")
     require(isinstance(record["latent"], str) and record["latent"] in context, "a floor of an unknown latent")
@@ -354,6 +369,7 @@ _BUILDERS = {
     "cell": _cell,
     "coarse": _coarse,
     "chain": _chain,
+    "adaptive": _adaptive,
 }
 
 __all__ = ["Built", "DegreeSchedule", "ProgramError", "build", "read_leaf"]
