@@ -81,6 +81,22 @@ def test_code_of_earlier_sources_is_never_taken_for_that_of_the_present_ones(tmp
     assert told(lambda: loaded(path).edited_kernel(3, None)) == []
 
 
+def test_a_class_that_is_gone_does_not_stop_the_kernels_that_took_it(tmp_path, monkeypatch):
+    path = tmp_path / "renamed_kernel.py"
+    path.write_text(
+        "from typing import NamedTuple\nfrom codelength.coding.compiled import kernel\n\n"
+        "class Old(NamedTuple):\n    x: int\n\n@kernel\ndef read(pair):\n    return pair.x + 1\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    first = importlib.import_module("renamed_kernel")
+    assert first.read(first.Old(2)) == 3
+    path.write_text(path.read_text().replace("Old", "Newer"))
+    monkeypatch.delitem(sys.modules, "renamed_kernel")
+    importlib.invalidate_caches()
+    second = importlib.import_module("renamed_kernel")
+    assert second.read(second.Newer(2)) == 3
+
+
 def test_nobody_is_told_who_did_not_ask(tmp_path, capfd):
     path = tmp_path / "other_kernel.py"
     path.write_text(MODULE.format(name="other_kernel"))

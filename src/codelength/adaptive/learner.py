@@ -172,8 +172,8 @@ class Learner:
     ) -> tuple[int, int, bool]:
         arrays = _NO_STACK if stack is None else (stack.state, stack.words, stack.count)
         return code(
-            stack is not None, pixels, item, row, self._settings, self._lists, TABLES, self._state, self._planes, self._work,
-            decisions, ends, limit, *arrays,
+            stack is not None, pixels, item, row, self._settings, self._lists, TABLES, self._state, self._planes,
+            self._work, decisions, ends, limit, *arrays,
         )  # fmt: skip
 
     def _closed(self, stack: Stack) -> np.ndarray:

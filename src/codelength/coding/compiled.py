@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import pickle
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -58,7 +59,16 @@ def _mark_contents(index: Any) -> None:
     numba stamps the index only, writes it before the code, and gives the code of other sources the same file names.
     A process that is killed between the two, or another that reads meanwhile, would leave or take old code as new.
     """
-    save, load, stamp = index.save, index.load, index._source_stamp
+    save, load, stamp, load_index = index.save, index.load, index._source_stamp, index._load_index
+
+    def readable() -> Any:
+        # Signatures are pickled, and name the classes of their tuples: another version may have none of that name.
+        try:
+            return load_index()
+        except (AttributeError, ImportError, pickle.UnpicklingError):
+            return {}
+
+    index._load_index = readable
 
     def checked(key: Any) -> Any:
         found = load(key)
