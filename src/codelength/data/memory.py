@@ -35,11 +35,6 @@ class MemoryImage:
         """Bytes of its pixels."""
         return math.prod(self.shape) * np.dtype(MODES[self.mode][0]).itemsize
 
-    @property
-    def parts(self) -> tuple[MemoryImage]:
-        """What an archive has entries of."""
-        return (self,)
-
     def load(self) -> Pixels:
         return Pixels(self.read_pixels(), self.mode, self.metadata)
 
