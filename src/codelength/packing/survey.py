@@ -240,8 +240,9 @@ class _Look:
             self.add("binary", f"two values, {low} and {high}" + (f", in {stored} bits" if stored > 1 else ""))
         needs_table = low < 0 or high >= MAX_SYMBOLS
         span = high - low + 1
-        # New values turn up forever where few samples were seen: gaps count only where the first half has seen them.
-        gaps = len(used) <= 0.75 * span and self._settled(coded, used)
+        # New values turn up forever where few samples were seen: gaps count where all were, or where half of them
+        # have shown nearly all values.
+        gaps = len(used) <= 0.75 * span and count >= 8 * len(used) and (not self.sampled or self._settled(coded))
         if len(used) > 2:
             bits = max(1, high.bit_length()) if low >= 0 else 0
             if 0 < bits < stored:
@@ -252,12 +253,12 @@ class _Look:
             return 2, (low, high) not in ((0, 1), (0, 0), (1, 1))
         if needs_table:
             return (len(used) if len(used) <= MAX_SYMBOLS and (gaps or not self.sampled) else 0), True
-        symbols = high + 1 if not self.sampled else min(1 << (high).bit_length(), MAX_SYMBOLS)
+        symbols = min(1 << high.bit_length(), MAX_SYMBOLS)  # with room for what was not seen, or comes later
         if not gaps and count >= 4 * span and len(used) >= 0.9 * span and self._noisy(coded, span):
             self.add("noise", "neighbours tell nothing of each other: noise")
         return symbols, gaps
 
-    def _settled(self, coded: Sequence[np.ndarray], used: np.ndarray) -> bool:
+    def _settled(self, coded: Sequence[np.ndarray]) -> bool:
         """Whether the second half of the samples brings hardly a new value."""
         flat = [image.reshape(-1) for image in coded]
         if len(flat) == 1:
