@@ -31,6 +31,8 @@ _OF_CHANNEL = np.uint64(0x8CB92BA72F3D8DD7)
 _OF_CLASS = np.uint64(0xABC98388FB8FAC03)
 _OF_LINE = np.uint64(0x8BB84B93962EACC9)
 _HALF = np.uint64(32)
+_SLOT_BITS = np.uint64(4)
+_NEXT = np.uint64(1)
 
 
 @inlined
@@ -82,6 +84,39 @@ def taught(inputs, weights, s, row, count, step):
         weights[s, row, j] = min(max(moved, np.int32(-WEIGHT_MAX)), np.int32(WEIGHT_MAX))
 
 
+@inlined
+def scaled(value, lift):
+    """value 2^lift, at most 1023 in size."""
+    if lift >= 0:
+        return clip(value << lift, -1023, 1023)
+    return clip((value + (1 << (-lift - 1))) >> -lift, -1023, 1023)
+
+
+@inlined
+def correlate(products, k, system, i, xs, padded, forget, drop):
+    """Add a sample to row i of a system's matrix, and let it forget. Where 1023^2 is added forever, the entry ends at
+    less than 1023^2 2^11 + 2^11 < 2^31; systems that forget more slowly drop as many bits."""
+    factor = np.int32(xs[np.uint64(i)])
+    shift, before, one, rest = np.int32(forget), np.int32(forget - 1), np.int32(1), np.int32(drop)
+    round_up = np.int32(1 << drop >> 1)
+    for j in range(padded):
+        jj = np.uint64(j)
+        r = products[k, system, i, jj]
+        product = np.int32(np.int32(np.int32(factor * xs[jj]) + round_up) >> rest)
+        fade = np.int32(np.int32(r >> shift) + np.int32(np.int32(r >> before) & one))
+        products[k, system, i, jj] = np.int32(np.int32(r + product) - fade)
+
+
+@inlined
+def against(products, weights, k, system, i, padded):
+    """Row i of a system's matrix times its weights: below 2^31 2^19 32 = 2^55."""
+    total = np.int64(0)
+    for j in range(padded):
+        jj = np.uint64(j)
+        total += np.int64(products[k, system, i, jj]) * np.int64(weights[k, system, jj])
+    return total
+
+
 @kernel
 def code(
     decoding, images, item, row, settings, program, tables, state, planes, work, decisions, ends, limit,
@@ -108,7 +143,6 @@ def code(
     regular = settings.regular
     gradient = settings.gradient
     solve = settings.solve
-    narrow = settings.narrow
     weigh = settings.weigh
     counter_limit = settings.counter_limit
     rate_first = settings.rate_first
@@ -124,7 +158,7 @@ def code(
     contexts = p.parts.shape[0]
     terms = p.terms.shape[0]
     guesses = predictors + 2
-    inputs = guesses + contexts * (2 if double else 1) + 1
+    inputs = wk.inputs.shape[0]  # with zeros behind
     line_shift = np.uint64(64 - line_bits)
     half = top >> 1
     f, t = wk.features, wk.terms
@@ -476,19 +510,23 @@ def code(
                         # ----------------------------------------------------------------- what the contexts say
                         if ln != line:
                             line = ln
+                            salt = np.uint64(ln) * _OF_LINE
                             for j in range(contexts):
-                                h = (wk.hashes[j] + np.uint64(ln) * _OF_LINE) * _MULTIPLY
-                                wk.places[j] = (h >> line_shift) << np.uint64(4)
-                        at = guesses
+                                jj = np.uint64(j)
+                                h = (wk.hashes[jj] + salt) * _MULTIPLY
+                                wk.places[jj] = (h >> line_shift) << _SLOT_BITS
+                        at = np.uint64(guesses)
+                        low = np.uint64(slot)
                         for j in range(contexts):
-                            counter = st.counters[j, wk.places[j] + np.uint64(slot)]
-                            chance = np.int64(counter >> np.uint32(10))
-                            trust = np.int64(tb.confidence[counter & np.uint32(1023)])
-                            wk.inputs[at] = np.int64(tb.stretch[np.uint64(chance >> 6)]) * trust >> 8
-                            at += 1
+                            jj = np.uint64(j)
+                            counter = np.int64(st.counters[jj, wk.places[jj] + low])
+                            wk.held[jj] = counter
+                            trust = np.int64(tb.confidence[np.uint64(counter & 1023)])
+                            wk.inputs[at] = np.int64(tb.stretch[np.uint64(counter >> 16)]) * trust >> 8
+                            at += _NEXT
                             if double:
-                                wk.inputs[at] = ((chance >> 10) - 2048) * trust >> 9
-                                at += 1
+                                wk.inputs[at] = ((counter >> 20) - 2048) * trust >> 9
+                                at += _NEXT
                         wk.inputs[at] = 256
 
                         # ----------------------------------------------------------------- mixing
@@ -552,15 +590,14 @@ def code(
                             st.maps[map_a] += (target - st.maps[map_a]) >> 6
                             st.near_maps[map_b] += (target - st.near_maps[map_b]) >> 6
                         for j in range(contexts):
-                            place = wk.places[j] + np.uint64(slot)
-                            counter = st.counters[j, place]
-                            times = np.int64(counter & np.uint32(1023))
-                            chance = np.int64(counter >> np.uint32(10))
-                            chance += ((target - chance) * tb.rates[np.uint64(times)]) >> 16
+                            jj = np.uint64(j)
+                            counter = wk.held[jj]
+                            times = counter & 1023
+                            chance = counter >> 10
+                            chance += ((target - chance) * np.int64(tb.rates[np.uint64(times)])) >> 16
                             chance = clip(chance, 0, _TOP - 1)
-                            if times < counter_limit:
-                                times += 1
-                            st.counters[j, place] = np.uint32(chance << 10 | times)
+                            times = min(times + 1, counter_limit)
+                            st.counters[jj, wk.places[jj] + low] = np.uint32(chance << 10 | times)
 
                         # ----------------------------------------------------------------- what is still open
                         if phase == 0:
@@ -631,30 +668,27 @@ def code(
                             continue
                         system = c * 4 + (slope if p.split[k] else 0)
                         forget = p.forget[k]
-                        half_step = 1 << (forget - 1)
-                        lift = max(weigh - min(whiten, max(0, (aq - whiten_from) >> 1)), 0)
+                        drop = max(0, forget - 11)
+                        lift = (weigh - min(whiten, max(0, (aq - whiten_from) >> 1))) >> 1
                         for i in range(m):
-                            wk.xs[i] = wk.seen[k, i] >> narrow  # below 2^11, and below 2^23 once lifted
-                        error = (error >> narrow) << lift
+                            wk.xs[i] = scaled(wk.seen[k, i], lift)
+                        padded = (m + 7) & ~7
+                        for i in range(m, padded):
+                            wk.xs[i] = 0
                         for i in range(m):
-                            xi = wk.xs[i] << lift
-                            for j in range(i + 1):
-                                jj = np.uint64(j)
-                                r = st.products[k, system, i, jj]
-                                st.products[k, system, i, jj] = r + xi * wk.xs[jj] - ((r + half_step) >> forget)
-                            r = st.targets[k, system, i]
-                            st.targets[k, system, i] = r + error * wk.xs[i] - ((r + half_step) >> forget)
-                        if (xp + c) % solve == 0:
-                            for i in range(m):
-                                # Products are below 2^22 2^13 and weights below 2^19: 32 of them stay below 2^60.
-                                rest = st.targets[k, system, i] << 16
-                                for j in range(i):
-                                    rest -= st.products[k, system, i, j] * st.weights[k, system, j]
-                                for j in range(i, m):
-                                    rest -= st.products[k, system, j, i] * st.weights[k, system, j]
-                                r = st.products[k, system, i, i]
-                                moved = st.weights[k, system, i] + rest // (r + (r >> 8) + regular)
-                                st.weights[k, system, i] = clip(moved, -(1 << 19), 1 << 19)
+                            correlate(st.products, k, system, i, wk.xs, padded, forget, drop)
+                        error = scaled(error, lift)
+                        for i in range(m):
+                            r = np.int64(st.targets[k, system, i])
+                            r += ((error * wk.xs[i] + (1 << drop >> 1)) >> drop) - ((r + (1 << (forget - 1))) >> forget)
+                            st.targets[k, system, i] = r
+                        for i in range(xp % solve, m, solve):  # a turn of Gauss and Seidel takes so many pixels
+                            rest = (np.int64(st.targets[k, system, i]) << 16) - against(
+                                st.products, st.weights, k, system, i, padded
+                            )
+                            r = np.int64(st.products[k, system, i, i])
+                            moved = st.weights[k, system, i] + rest // (r + (r >> 8) + (regular >> drop))
+                            st.weights[k, system, i] = clip(moved, -(1 << 19), 1 << 19)
             for c in range(channels):
                 for i in range(ASIDE):
                     px = width + ASIDE + i

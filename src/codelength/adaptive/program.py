@@ -106,14 +106,10 @@ class Program:
         return (self.symbols - 1).bit_length()
 
     @property
-    def narrow(self) -> int:
-        """How many low bits the samples lose before they are multiplied: ten are left."""
-        return max(0, self.bits - 10)
-
-    @property
     def weigh(self) -> int:
-        """Bits by which products are lifted, so that they reach 2^22."""
-        return max(0, 2 * (8 - self.bits) + 6)
+        """Twice the bits by which what the predictors learn from is scaled, before that is made less where much is
+        going on."""
+        return 22 - 2 * self.bits
 
     @property
     def inputs(self) -> int:

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from codelength.adaptive import tables
 from codelength.adaptive.kernel import ABOVE, ASIDE, KINDS, LINES, SLOTS, TEXTURES
@@ -34,7 +35,6 @@ class Settings(NamedTuple):
     regular: int
     gradient: int
     solve: int
-    narrow: int
     weigh: int
     counter_limit: int
     rate_first: int
@@ -77,9 +77,9 @@ class State(NamedTuple):
     counts: np.ndarray  # images, rows, decisions so far
     errors: np.ndarray  # (G, C, 3, W + 8) int32: sizes of the errors of the last rows, Q6
     signed: np.ndarray  # (C, 2, W + 8) int32: what the last guess was short of
-    weights: np.ndarray  # (K, 4 C, 32) int64, Q16
-    products: np.ndarray  # (K, 4 C, 32, 32) int64, lower triangles
-    targets: np.ndarray  # (K, 4 C, 32) int64
+    weights: np.ndarray  # (K, 4 C, 32) int32, Q16
+    products: np.ndarray  # (K, 4 C, 32, 32) int32
+    targets: np.ndarray  # (K, 4 C, 32) int32
     scales: np.ndarray  # (G, C, 40) int64: mean errors by class, Q16
     bias: np.ndarray  # (C, 512) int64, Q14
     counters: np.ndarray  # (N, 2^table) uint32: probability of a one in 22 bits, times seen in 10
@@ -90,7 +90,10 @@ class State(NamedTuple):
     near_maps: np.ndarray
 
     def copy(self) -> State:
-        return State(*(array.copy() for array in self))
+        copies = State(*(aligned(array.shape, array.dtype) for array in self))
+        for copy, array in zip(copies, self):
+            copy[...] = array
+        return copies
 
     def of_width(self, width: int) -> State:
         """The same, which shares its arrays but for those as wide as an image."""
@@ -118,10 +121,24 @@ class Work(NamedTuple):
     xs: np.ndarray
     hashes: np.ndarray
     places: np.ndarray
+    held: np.ndarray
     inputs: np.ndarray
     rows: np.ndarray
     logits: np.ndarray
     chances: np.ndarray
+
+
+def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Zeros that begin with a line of the processor's cache: sixteen counters are one."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.zeros(size + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def padded(inputs: int) -> int:
+    """Whole vectors of the processor's: the inputs behind the last are zero, and so their weights stay."""
+    return (inputs + 7) & ~7
 
 
 TABLES = Tables(
@@ -159,7 +176,6 @@ def numbers_of(program: Program) -> tuple[Settings, Lists]:
         regular=program.regularise,
         gradient=program.gradient,
         solve=program.solve,
-        narrow=program.narrow,
         weigh=program.weigh,
         counter_limit=program.counter_limit,
         rate_first=program.rate_first,
@@ -188,27 +204,30 @@ def untaught(program: Program, width: int = 1) -> State:
     """The state before the first image."""
     k, n, c, s = len(program.predictors), len(program.contexts), program.channels, program.sets
     guesses, inputs, nodes = k + 2, program.inputs, c * LINES * SLOTS
-    weights = np.zeros((k, 4 * c, MAX_TAPS), np.int64)
+    weights = np.zeros((k, 4 * c, MAX_TAPS), np.int32)
     weights[..., :2] = 1 << 15
-    products = np.zeros((k, 4 * c, MAX_TAPS, MAX_TAPS), np.int64)
+    products = np.zeros((k, 4 * c, MAX_TAPS, MAX_TAPS), np.int32)
     diagonal = np.arange(MAX_TAPS)
-    products[..., diagonal, diagonal] = program.regularise << max(program.weigh, 2)
-    mixers = np.zeros((s, max(nodes, KINDS * CLASSES, KINDS * TEXTURES * 4), inputs), np.int32)
+    for i, predictor in enumerate(program.predictors):
+        products[i][..., diagonal, diagonal] = program.regularise << 6 >> max(0, predictor.forget - 11)
+    mixers = aligned((s, max(nodes, KINDS * CLASSES, KINDS * TEXTURES * 4), padded(inputs)), np.int32)
     mixers[..., :guesses] = 45875 // guesses
-    mixers[..., guesses:-1] = 19660 // (n * (2 if program.double else 1))
+    mixers[..., guesses : inputs - 1] = 19660 // (n * (2 if program.double else 1))
     knots = [tables.SQUASH[min(max(256 * j - 3072, -3071), 3071) + 3071] for j in range(KNOTS)]
     ladder = np.array(knots, np.int32)
     scales = [max(19660, math.isqrt(1 << (23 + j))) for j in range(CLASSES)]
+    counters = aligned((n, 1 << program.table_bits), np.uint32)
+    counters[:] = 1 << 31
     return State(
         counts=np.zeros(3, np.int64),
         errors=np.zeros((guesses, c, 3, width + 2 * ASIDE), np.int32),
         signed=np.zeros((c, 2, width + 2 * ASIDE), np.int32),
         weights=weights,
         products=products,
-        targets=np.zeros((k, 4 * c, MAX_TAPS), np.int64),
+        targets=np.zeros((k, 4 * c, MAX_TAPS), np.int32),
         scales=np.broadcast_to(np.array(scales, np.int64), (guesses, c, CLASSES)).copy(),
         bias=np.zeros((c, 512), np.int64),
-        counters=np.full((n, 1 << program.table_bits), 1 << 31, np.uint32),
+        counters=counters,
         mixers=mixers,
         seen=np.zeros(mixers.shape[:2], np.int64),
         finals=np.full((nodes, s), (1 << 16) // s, np.int32),
@@ -235,10 +254,11 @@ def new_work(program: Program) -> Work:
         mass=numbers(k + 2),
         mass2=numbers(k + 2),
         seen=numbers(k, MAX_TAPS),
-        xs=numbers(MAX_TAPS),
+        xs=np.zeros(MAX_TAPS, np.int32),
         hashes=np.zeros(n, np.uint64),
         places=np.zeros(n, np.uint64),
-        inputs=np.zeros(program.inputs, np.int32),
+        held=numbers(n),
+        inputs=np.zeros(padded(program.inputs), np.int32),
         rows=numbers(3),
         logits=numbers(3),
         chances=numbers(3),

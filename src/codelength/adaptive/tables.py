@@ -39,7 +39,7 @@ def _stretch() -> np.ndarray:
     below = np.array(tails[::-1], np.int64)
     thresholds = np.concatenate([below, above])
     middles = (2 * np.arange(1 << 16, dtype=np.int64) + 1) << 13
-    return (np.searchsorted(thresholds, middles, side="right") - STRETCH_MAX).astype(np.int32)
+    return (np.searchsorted(thresholds, middles, side="right") - STRETCH_MAX).astype(np.int16)
 
 
 def _cumulative() -> np.ndarray:

@@ -101,7 +101,7 @@ def shared(function: Callable[..., Any]) -> Any:
 
 
 def _njit(function: Callable[..., Any], **options: Any) -> Any:
-    options.update(error_model="numpy", _nrt=False, no_cfunc_wrapper=True)
+    options.update(error_model="numpy", nogil=True, _nrt=False, no_cfunc_wrapper=True)
     return numba.njit(**options)(function)
 
 
