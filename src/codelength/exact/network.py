@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class Network:
         changed beside them; and the output as it comes and as its user arranges it."""
         parts = [()] * len(self.inputs) + [getattr(operation, "parts", ()) for operation in self.operations]
         sizes = [math.prod(kind.shape) * (8 if cut else float_bytes(kind)) for kind, cut in zip(types, parts)]
-        last = self._last_uses()
+        last = self._last_uses
         now = widest = sum(sizes[: len(self.inputs)])
         for k, operation in enumerate(self.operations):
             position = len(self.inputs) + k
@@ -175,7 +176,8 @@ class Network:
     ) -> list[Any]:
         """All values, given those of the inputs; None for those that are not kept. absent: what stands for each value
         that is not to be evaluated, None for those that are."""
-        last, followers = self._last_uses(), self._followers(kept)
+        last = self._last_uses
+        followers = {v: rounding for v, rounding in self._followers.items() if v not in kept}
         for operation in self.operations:
             position = len(values)
             if absent is not None and absent[position] is not None:
@@ -192,27 +194,27 @@ class Network:
                     values[operand] = None
         return [arithmetic.leave(value) if v in kept else None for v, value in enumerate(values)]
 
-    def _followers(self, kept: set[int]) -> dict[int, int]:
+    @cached_property  # as the next, for every pass
+    def _followers(self) -> dict[int, int]:
         """For results that only a rounding uses, where it can be done in one go with them: that rounding."""
         users: dict[int, list[int]] = {}
         for position, operation in enumerate(self.operations, start=len(self.inputs)):
             for operand in operation.operands:
                 users.setdefault(operand, []).append(position)
         found = {}
-        for k, operation in enumerate(self.operations):
-            position = k + len(self.inputs)
+        for position, operation in enumerate(self.operations, start=len(self.inputs)):
             alone = users.get(position, [])
-            if not operation.fuses or position in kept or len(alone) != 1:
-                continue
-            if self.operations[alone[0] - len(self.inputs)].rounds:
+            if operation.fuses and len(alone) == 1 and self.operations[alone[0] - len(self.inputs)].rounds:
                 found[position] = alone[0]
         return found
 
+    @cached_property
     def _last_uses(self) -> list[int]:
+        """Of each value, the operation that uses it last; itself where none does."""
         last = list(range(len(self.inputs) + len(self.operations)))
-        for k, operation in enumerate(self.operations):
+        for position, operation in enumerate(self.operations, start=len(self.inputs)):
             for operand in operation.operands:
-                last[operand] = len(self.inputs) + k
+                last[operand] = position
         return last
 
     @property
