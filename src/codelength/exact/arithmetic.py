@@ -94,6 +94,38 @@ def _pieces_needed(squares, rows, columns, stride, places, first, count, cuts, r
 
 
 @kernel
+def _adds_up(seen, sums, pieces, every):
+    """Whether the outputs of every so many pixels add up, over pieces and channels, to what summed weights give.
+
+    seen (n, width) and pieces (pieces, n, channels) of one kind of floats; sums (width,) float64. All are integers,
+    so the order of a sum does not matter, and four at a time do not wait for each other.
+    """
+    whole, channels = seen.shape[1] & ~3, pieces.shape[2] & ~3
+    for i in range(0, seen.shape[0], every):
+        a = b = c = d = 0.0
+        for k in range(0, whole, 4):
+            a += np.float64(seen[i, k]) * sums[k]
+            b += np.float64(seen[i, k + 1]) * sums[k + 1]
+            c += np.float64(seen[i, k + 2]) * sums[k + 2]
+            d += np.float64(seen[i, k + 3]) * sums[k + 3]
+        for k in range(whole, seen.shape[1]):
+            a += np.float64(seen[i, k]) * sums[k]
+        expected = (a + b) + (c + d)
+        a = b = c = d = 0.0
+        for piece in range(pieces.shape[0]):
+            for k in range(0, channels, 4):
+                a += np.float64(pieces[piece, i, k])
+                b += np.float64(pieces[piece, i, k + 1])
+                c += np.float64(pieces[piece, i, k + 2])
+                d += np.float64(pieces[piece, i, k + 3])
+            for k in range(channels, pieces.shape[2]):
+                a += np.float64(pieces[piece, i, k])
+        if (a + b) + (c + d) != expected:
+            return False
+    return True
+
+
+@kernel
 def _add_up(pieces, bias, out):
     """out = bias + the sum of one, two or four pieces (pieces, n, channels)."""
     for i in range(out.shape[0]):
@@ -133,6 +165,18 @@ def _add_up_rounded(pieces, bias, scale, half, low, high, out):
                 v = left + (np.float64(pieces[2, i, c]) + pieces[3, i, c]) + bias[c]
                 whole &= v == np.floor(v)
                 out[i, c] = min(max(np.floor(v * scale[c] + half[c]), low), high)
+    return whole
+
+
+@kernel
+def _round_in_place(sums, bias, scale, half, low, high):
+    """The same for one piece, where it lies; two names for one array would keep compilers from vectors."""
+    whole = True
+    for i in range(sums.shape[0]):
+        for c in range(sums.shape[1]):
+            v = sums[i, c] + bias[c]
+            whole &= v == np.floor(v)
+            sums[i, c] = min(max(np.floor(v * scale[c] + half[c]), low), high)
     return whole
 
 
@@ -220,34 +264,41 @@ class NumpyArithmetic:
         width = len(kernel.matrix)
         step = min(max(1, UNFOLDED // (4 * max(1, width, outputs))), len(flat))
         room = np.empty((0 if plain else step, width), np.float32)
-        products = np.empty((4 if parts else 1, step, outputs), np.float32)
-        for first in range(0, len(flat), step or 1):
-            out = flat[first : first + step]
-            if plain:
-                seen = pixels.reshape(-1, channels)[first : first + step]
-            else:
-                seen = room[: len(out)]
-                _unfold(pixels, rows, columns, stride, places, first, seen)
-            count = 1
-            if squares is not None:
-                count = _pieces_needed(
-                    squares, rows, columns, stride, places, first, len(out), kernel.cuts, kernel.reaches
-                )
-            with QUIET():
+        products = np.empty((4 if parts else 0, step, outputs), np.float32)
+        # Flags are silenced for all pieces at once, which takes longer than a small piece does.
+        with QUIET():
+            for first in range(0, len(flat), step or 1):
+                out = flat[first : first + step]
+                if plain:
+                    seen = pixels.reshape(-1, channels)[first : first + step]
+                else:
+                    seen = room[: len(out)]
+                    _unfold(pixels, rows, columns, stride, places, first, seen)
+                count = 1
+                if squares is not None:
+                    count = _pieces_needed(
+                        squares, rows, columns, stride, places, first, len(out), kernel.cuts, kernel.reaches
+                    )
                 if count:
-                    pieces = products[:count, : len(out)]
+                    # A sum that needs no second is rounded where it lies.
+                    pieces = products[:count, : len(out)] if parts else out[None]
                     for piece, (start, stop) in zip(pieces, kernel.pieces[count]):
                         np.matmul(seen[:, start:stop], kernel.matrix[start:stop], out=piece)
                 else:
-                    pieces = (seen.astype(np.float64) @ kernel.wide)[None]
-                expected = seen[::CHECK_PIXELS].astype(np.float64) @ kernel.sums
-            # A few pixels are looked at: arithmetic that is not exact goes wrong everywhere.
-            if not np.array_equal(pieces[:, ::CHECK_PIXELS].sum((0, 2), dtype=np.float64), expected):
-                raise ArithmeticFault("the outputs of a convolution do not add up")
-            if rounded is None:
-                _add_up(pieces, bias, out)
-            elif not _add_up_rounded(pieces, bias, *rounded, out):
-                raise ArithmeticFault("a layer gave a value that is not an integer")
+                    seen = seen.astype(np.float64)
+                    pieces = (seen @ kernel.wide)[None]
+                # A few pixels are looked at: arithmetic that is not exact goes wrong everywhere.
+                if not _adds_up(seen, kernel.sums, pieces, CHECK_PIXELS):
+                    raise ArithmeticFault("the outputs of a convolution do not add up")
+                if rounded is None:
+                    if parts:
+                        _add_up(pieces, bias, out)
+                    else:
+                        out += bias
+                elif not (
+                    _add_up_rounded(pieces, bias, *rounded, out) if parts else _round_in_place(out, bias, *rounded)
+                ):
+                    raise ArithmeticFault("a layer gave a value that is not an integer")
         return np.moveaxis(y, 3, 1)
 
     def requantise(self, x: np.ndarray, rounding: Rounding) -> np.ndarray:
@@ -269,7 +320,10 @@ class NumpyArithmetic:
 
     def add(self, a: np.ndarray, b: np.ndarray, shift_a: int, shift_b: int) -> np.ndarray:
         kind = np.result_type(a, b).type
-        return a * kind(1 << shift_a) + b * kind(1 << shift_b)
+        # Mostly there is nothing to shift, and a product with one is a pass over memory.
+        a, b = (x * kind(1 << shift) if shift else x for x, shift in ((a, shift_a), (b, shift_b)))
+        total: np.ndarray = a + b
+        return total
 
     def product(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return a * b
