@@ -3,11 +3,12 @@
     python -m benchmarks.importance --case mnist:test=runs/vae-mnist
 
 A case is a data set and a model: a run folder, whose float model draws, or a packaged name or model file, which is
-thawed. A row for the log-weights alone, streamed in chunks as estimates take them, and one for ``evaluate`` with the
-importance estimator, which also orders, checks and sums up. Multiply-adds are those that torch executes, encoders and
-decoders together, over the draws; ``share_of_product`` is their rate over that of a float32 matrix product in the same
-process with the same threads. ``growth_mib`` is by how much the peak memory of a process rises when it goes on from
-few draws per item to many.
+thawed. A row for the log-weights alone, streamed in chunks as estimates take them, one for ``evaluate`` with the
+importance estimator, which also orders, checks and sums up, and, where a frozen model is named, one for ``frozen``:
+``evaluate`` in the arithmetic of files, as it is unless told otherwise. Multiply-adds are those that torch, or frozen
+networks, execute, encoders and decoders together, over the draws; ``share_of_product`` is their rate over that of a
+float32 matrix product in the same process with the same threads. ``growth_mib`` is by how much the peak memory of a
+process rises when it goes on from few draws per item to many.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import codelength as cl
+from benchmarks.bits_back import metered
 from benchmarks.common import Benchmark, Row, limit_threads, parser, product_rate
 from codelength.data.dataset import DataSet
 from codelength.errors import CodelengthError, UsageError
@@ -73,40 +76,59 @@ def streamed(weigh: Weigh, x: Tensor, draws: int, chunk: int) -> ImportanceResul
     return stream.result()
 
 
-def executed(run: Callable[[], object]) -> int:
+@dataclass(frozen=True)
+class System:
+    """What is measured, a function of the draws per item, and how the multiply-adds of a call are counted."""
+
+    run: Callable[[int], object]
+    executed: Callable[[Callable[[], object]], int]
+
+
+def in_torch(run: Callable[[], object]) -> int:
     """Multiply-adds of the matrix products and convolutions that torch executes."""
     with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops() // 2
 
 
-def systems(module: Any, data: DataSet, arguments: argparse.Namespace) -> dict[str, Callable[[int], object]]:
-    """What is measured, as functions of the draws per item."""
+def systems(name: str, data: DataSet, arguments: argparse.Namespace) -> dict[str, System]:
+    module = float_model(name)
     x = torch.from_numpy(np.asarray(data.items).astype(np.int64))
     weigh = weigher(module, arguments.seed)
-    return {
-        "log_weights": lambda draws: streamed(weigh, x, draws, arguments.chunk),
-        "evaluate": lambda draws: cl.evaluate(
-            module, data, estimator="importance", samples=draws, seed=arguments.seed
-        ),
-    }  # fmt: skip
+
+    def evaluated(model: Any) -> Callable[[int], object]:
+        return lambda draws: cl.evaluate(model, data, estimator="importance", samples=draws, seed=arguments.seed)
+
+    found = {
+        "log_weights": System(lambda draws: streamed(weigh, x, draws, arguments.chunk), in_torch),
+        "evaluate": System(evaluated(module), in_torch),
+    }
+    if not Path(name).is_dir():
+        frozen = cl.load(name)
+
+        def in_frozen_networks(run: Callable[[], object]) -> int:
+            with metered(frozen) as passes:
+                run()
+            return passes.multiply_adds
+
+        found["frozen"] = System(evaluated(frozen), in_frozen_networks)
+    return found
 
 
 def throughput(name: str, data: DataSet, arguments: argparse.Namespace) -> Iterator[Row]:
-    module = float_model(name)
-    for system, run in systems(module, data, arguments).items():
-        counted = executed(lambda run=run: run(arguments.chunk)) / (len(data) * arguments.chunk)
+    for label, system in systems(name, data, arguments).items():
+        counted = system.executed(lambda run=system.run: run(arguments.chunk)) / (len(data) * arguments.chunk)
         # Right before what it is compared with: clocks change while a process runs.
         rate = product_rate()
-        run(arguments.chunk)
+        system.run(arguments.chunk)
         best = float("inf")
         for _ in range(3):
             start = time.perf_counter()
-            run(arguments.draws)
+            system.run(arguments.draws)
             best = min(best, time.perf_counter() - start)
         speed = len(data) * arguments.draws / best
         yield {
-            "system": system,
+            "system": label,
             "items": len(data),
             "draws": arguments.draws,
             "draws_s": speed,
@@ -135,7 +157,7 @@ def peak_bytes() -> int:
 def peaks(name: str, spec: str, system: str, arguments: argparse.Namespace) -> tuple[int, int]:
     """Peaks after few draws and after many. To be run in a process of its own, where nothing else has been."""
     limit_threads(arguments.threads)
-    run = systems(float_model(name), chosen(spec, arguments), arguments)[system]
+    run = systems(name, chosen(spec, arguments), arguments)[system].run
     run(arguments.few)
     few = peak_bytes()
     run(arguments.many)

@@ -169,6 +169,15 @@ def test_multiply_adds_of_a_draw_share_the_encoding_of_an_item(run_folder, tmp_p
     assert tables.table(path).startswith("| data |")
 
 
+def test_importance_sampling_of_frozen_models_is_timed_in_the_arithmetic_of_files(run_folder, tmp_path):
+    path = tmp_path / "i.json"
+    few = ["--items", "4", "--draws", "3", "--chunk", "2", "--many", "0"]
+    importance.main(["--case", f"threshold-digits:test={run_folder / 'model.clm'}", *few, "--json", str(path)])
+    rows = {row["system"]: row for row in json.loads(path.read_text())["results"]}
+    assert list(rows) == ["log_weights", "evaluate", "frozen"]
+    assert rows["frozen"]["multiply_adds"] == ENCODER + UPPER_ENCODER + DECODER + UPPER_DECODER
+
+
 def test_streamed_weights_are_those_of_one_call_for_runs_and_for_frozen_models(run_folder, model, items):
     x = torch.from_numpy(items.astype(np.int64))
     for module in (load_run(run_folder).model, importance.float_model(str(run_folder / "model.clm"))):

@@ -320,6 +320,22 @@ def test_a_convolution_that_is_off_is_caught(by, monkeypatch):
     assert np.array_equal(built.run({"a": x}, types, tensors), right)
 
 
+def test_the_checksum_sees_every_channel_of_the_pixels_that_it_looks_at():
+    rng = np.random.default_rng(0)
+    for width, channels, pieces in [(1, 1, 1), (4, 4, 2), (7, 9, 4), (0, 3, 1)]:
+        seen = rng.integers(-9, 9, (5, width)).astype(np.float32)
+        weight = rng.integers(-9, 9, (pieces, width, channels))
+        found = (seen @ weight).astype(np.float32)
+        sums = weight.sum(2).astype(np.float64)
+        # One piece's inputs after another's, as if a kernel had been cut.
+        beside, together = np.tile(seen, (1, pieces)), sums.reshape(-1)
+        assert arithmetic._adds_up(beside, together, found, 2)
+        for piece, pixel, channel in np.ndindex(found.shape):
+            off = found.copy()
+            off[piece, pixel, channel] += 1
+            assert arithmetic._adds_up(beside, together, off, 2) == (pixel % 2 == 1)
+
+
 @pytest.mark.parametrize("by", [1.0, 0.5])
 def test_a_product_of_the_engine_that_is_off_is_done_again(by, monkeypatch):
     rng = np.random.default_rng(0)
