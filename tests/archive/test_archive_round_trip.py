@@ -20,7 +20,7 @@ from codelength.archive.layout import MODEL
 from codelength.archive.reader import Archive
 from codelength.archive.sources import ArraySource, FolderSource, Source
 from codelength.archive.verify import verify
-from codelength.archive.writer import _Writer, write_archive
+from codelength.archive.writer import Writer, write_archive
 from codelength.errors import DataError, UsageError, WrongModel
 from codelength.laws.space import Space
 
@@ -377,7 +377,7 @@ def unrepresentable() -> dict[str, np.ndarray | FolderSource]:
 @pytest.mark.parametrize("moved", [7, 2**20])
 @pytest.mark.parametrize("kind", unrepresentable())
 def test_a_model_that_codes_nothing_is_not_in_the_file_and_not_asked_for(tmp_path, kind, moved, monkeypatch):
-    monkeypatch.setattr("codelength.archive.writer.MOVED_BYTES", moved)
+    monkeypatch.setattr("codelength.archive.output.MOVED_BYTES", moved)
     model = UniformModel(Space((4, 5), 16), group=7, refused=15)
     data = unrepresentable()[kind]
     source: Source = ArraySource(data) if isinstance(data, np.ndarray) else data
@@ -416,7 +416,7 @@ def test_a_model_that_codes_one_item_stays_in_the_file(tmp_path):
 
 
 def test_an_archive_that_holds_its_model_in_vain_can_be_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(_Writer, "leave_out_model", lambda self: None)
+    monkeypatch.setattr(Writer, "leave_out_model", lambda self: None)
     data = digits(40) + np.uint8(16)
     figures = write(tmp_path / "a", ArraySource(data), block_items=8)
     assert figures.model_bytes == len(DIGITS.to_bytes())

@@ -8,8 +8,9 @@ from fake_model import UniformModel, loader
 
 from codelength.archive.read_cost import ReadCost, ReadTimes, parse_block
 from codelength.archive.reader import Archive
+from codelength.archive.sizing import LARGEST_BLOCK
 from codelength.archive.sources import ArraySource
-from codelength.archive.writer import LARGEST_BLOCK, write_archive
+from codelength.archive.writer import write_archive
 from codelength.errors import UsageError
 from codelength.laws.space import Space
 from codelength.report.text import show_read_cost

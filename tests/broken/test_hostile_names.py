@@ -438,16 +438,17 @@ def test_bytes_that_change_on_their_way_to_the_disk_are_noticed(tmp_path, monkey
     """The file is read back before it gets its name."""
     from codelength.archive import writer
 
-    original = writer._Writer.write_end
+    original = writer.Writer.write_end
 
     def damage(self, *arguments):
         original(self, *arguments)
-        self.file.flush()
-        self.file.seek(self.blocks[0].offset)
-        self.file.write(b"\xff\xff")
-        self.file.seek(0, 2)
+        file = self.output.file
+        file.flush()
+        file.seek(self.output.blocks[0].offset)
+        file.write(b"\xff\xff")
+        file.seek(0, 2)
 
-    monkeypatch.setattr(writer._Writer, "write_end", damage)
+    monkeypatch.setattr(writer.Writer, "write_end", damage)
     with pytest.raises(ArchiveError, match="checksum"):
         pack(tmp_path / "a", mixed_source())
     assert not os.listdir(tmp_path)

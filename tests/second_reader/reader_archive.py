@@ -14,7 +14,9 @@ from reader_coding import Bytes, Refused, check, parse_json
 from reader_program import KNOWN_FEATURES, Model
 
 HEADER_KEYS = {"features", "kind", "memory", "model", "name", "arrays", "members"}
-FROM_MODEL, KEPT_ITEMS, FILES, METADATA = range(4)
+FROM_MODEL, KEPT_ITEMS, FILES, METADATA, LEARNED = range(5)
+CONTAINER = {64}
+WITH_ITEMS = (FROM_MODEL, KEPT_ITEMS, LEARNED)
 
 
 def digest(data: bytes, size: int = 8) -> bytes:
@@ -82,6 +84,9 @@ class Block:
     sizes: list[int]
     codec: int
     check: bytes
+    program: int = 0
+    taught: int = 0
+    first: int = 0  # items of its stream before it
 
 
 @dataclass
@@ -93,8 +98,34 @@ class Stream:
     axes: tuple[int, ...] = ()
     event: tuple[int, ...] = ()
     levels: list[int] = field(default_factory=list)
+    channels: list[tuple[int, int]] = field(default_factory=list)  # coded channel or -1, value
+    sides: list[tuple[int, int]] = field(default_factory=list)
     blocks: list[Block] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+
+    @property
+    def free(self) -> bool:
+        return self.kind == LEARNED and 0 in self.shape
+
+    def shapes(self, block: Block) -> list[tuple[int, ...]]:
+        """Of the items of a block."""
+        if not self.free:
+            return [self.shape] * block.count
+        return [(*side, *self.shape[2:]) for side in self.sides[block.first : block.first + block.count]]
+
+    def check(self) -> None:
+        """What a stream of type 4 must be."""
+        check(len(self.event) in (2, 3), "an event that is no image")
+        coded = self.event[2] if len(self.event) == 3 else 1
+        if self.free:
+            check(self.mode and self.shape[:2] == self.event[:2] == (0, 0), "sizes of which one is free")
+            check(self.axes == tuple(range(len(self.shape))), "items of free sizes that are transposed")
+        sizes, whole = (1, prod(self.shape[2:])) if self.free else (prod(self.event[:2]), prod(self.shape))
+        check(sizes and coded and sizes * (len(self.channels) or coded) == whole, "an event of another size")
+        check(all(a < b < 2**63 for a, b in zip(self.levels, self.levels[1:])), "levels that do not ascend")
+        check(len(self.levels) <= 2**16, "too many levels")
+        used = {number for number, _ in self.channels if number >= 0}
+        check(not self.channels or used == set(range(coded)), "channels that are not coded, or not stored")
 
 
 @dataclass
@@ -132,10 +163,11 @@ class Archive:
         self._read_directory(Source(directory), blocks_at)
         ends = blocks_at + sum(block.length for block in self.blocks)
         check(ends == len(data) - 36 - length, "parts that do not add up to the file")
-        unknown = set(header.get("features", [])) - KNOWN_FEATURES
+        unknown = set(header.get("features", [])) - KNOWN_FEATURES - CONTAINER
         check(not unknown, f"unknown features {sorted(unknown)}")
         self.model_file = embedded or model
         self._model: Model | None = None
+        self._programs: dict[int, Model] = {}
 
     @property
     def model(self) -> Model:
@@ -143,38 +175,60 @@ class Archive:
             check(self.model_file, "an archive without its model")
             self._model = Model(self.model_file)
             check(self._model.sha256 == self.model_digest.hex(), "another model")
-            check(self._model.structure["features"] == self.header.get("features", []), "features of another model")
+            stated = [number for number in self.header.get("features", []) if number not in CONTAINER]
+            check(self._model.structure["features"] == stated, "features of another model")
         return self._model
 
     def _read_directory(self, source: Source, at: int) -> None:
         self.items, self.kept = source.uint(), source.uint()
+        with_programs = 64 in self.header.get("features", [])
+        self.program_files = [source.packed() for _ in range(source.uint())] if with_programs else []
         self.streams = []
         for _ in range(source.uint()):
             stream = Stream(source.uint())
-            check(stream.kind <= METADATA, "a stream of an unknown type")
-            if stream.kind in (FROM_MODEL, KEPT_ITEMS):
+            check(stream.kind <= LEARNED, "a stream of an unknown type")
+            if stream.kind in WITH_ITEMS:
                 stream.mode, stream.dtype = source.text(), np.dtype(source.text())
                 stream.shape = tuple(source.uints())
-            if stream.kind == FROM_MODEL:
+            if stream.kind in (FROM_MODEL, LEARNED):
                 stream.axes, stream.event = tuple(source.uints()), tuple(source.uints())
-                stream.levels = [source.sint() for _ in range(source.uint())]
                 check(sorted(stream.axes) == list(range(len(stream.shape))), "axes that are no permutation")
+            if stream.kind == FROM_MODEL:
+                stream.levels = [source.sint() for _ in range(source.uint())]
                 check(prod(stream.event) == prod(stream.shape), "an event of another size")
+            if stream.kind == LEARNED:
+                steps = Source(source.packed())
+                while not steps.end():
+                    stream.levels.append(stream.levels[-1] + steps.uint() if stream.levels else steps.sint())
+                for _ in range(source.uint()):
+                    number = source.uint()
+                    stream.channels.append((number - 1, 0 if number else source.sint()))
+                stream.check()
             self.streams.append(stream)
+        check(with_programs == any(stream.kind == LEARNED for stream in self.streams), "feature 64 for nothing")
         self.blocks = []
         for _ in range(source.uint()):
             number, length, count = source.uint(), source.uint(), source.uint()
             check(number < len(self.streams) and count, "a block of no stream, or of nothing")
-            coded = self.streams[number].kind == FROM_MODEL
+            stream = self.streams[number]
+            coded = stream.kind == FROM_MODEL
             sizes = source.uints() if coded else []
-            codec = 0 if coded else source.uint()
+            program = source.uint() if stream.kind == LEARNED else 0
+            check(program <= len(self.program_files), "a program that is not there")
+            codec = 0 if coded or program else source.uint()
+            check(codec < 4 if stream.kind == LEARNED else codec < 3, f"unknown codec {codec}")
+            taught = source.uint() if program else 0
+            teachers = [other for other in stream.blocks if other.program == program]
+            check(taught == 0 or (taught == 1 and bool(teachers)), "a block that nothing has taught")
             if coded:
                 sizes.append(count - sum(sizes))
                 check(all(size >= 1 for size in sizes), "a group without items")
-            block = Block(number, at, length, count, sizes, codec, source.take(8))
+            check(length % 4 == 0 or not (coded or program), "a block that is no words")
+            first = sum(other.count for other in stream.blocks)
+            block = Block(number, at, length, count, sizes, codec, source.take(8), program, taught, first)
             at += length
             self.blocks.append(block)
-            self.streams[number].blocks.append(block)
+            stream.blocks.append(block)
         with_entries = [k for k, stream in enumerate(self.streams) if stream.kind != METADATA]
         entries = self.items + self.kept
         self.order: list[int] = []
@@ -195,6 +249,10 @@ class Archive:
                 check(sizes.end() and sum(stream.sizes) == count, "sizes that do not add up")
             else:
                 check(count == own, "blocks that do not hold their entries")
+            if stream.free:
+                sides = Source(source.packed())
+                stream.sides = [(sides.uint(), sides.uint()) for _ in range(own)]
+                check(sides.end() and all(h * w for h, w in stream.sides), "sizes of other items")
         self.names = [b""] * entries
         if self.header["kind"] == "folder":
             self.names = source.packed().split(b"\0") if entries else []
@@ -205,29 +263,71 @@ class Archive:
 
     # Blocks and entries
 
-    def read_block(self, block: Block) -> np.ndarray | bytes:
-        """A block's items (count, *shape), or its piece of joined files."""
+    def read_block(self, block: Block) -> list[np.ndarray] | bytes:
+        """A block's items, or its piece of joined files."""
         stream, data = self.streams[block.stream], self.data[block.at : block.at + block.length]
         if stream.kind in (FILES, METADATA):
             piece = unpack(block.codec, data, block.count)
             check(digest(piece) == block.check, "a corrupt block")
             return piece
-        if stream.kind == KEPT_ITEMS:
-            length = block.count * prod(stream.shape) * stream.dtype.itemsize
-            if block.codec == 2:
-                piece = unpack_sheet(data, block.count, stream.shape)
-            else:
-                piece = unpack(block.codec, data, length)
-            items = np.frombuffer(piece, stream.dtype).reshape(block.count, *stream.shape)
-        else:
+        if stream.kind == FROM_MODEL:
             symbols = self.model.decode_block(data, block.sizes, stream.event)
-            items = symbols.reshape(block.count, *(stream.shape[axis] for axis in stream.axes))
-            items = items.transpose(0, *(1 + stream.axes.index(axis) for axis in range(len(stream.axes))))
-            if stream.levels:
-                items = np.array(stream.levels)[items]
-            items = items.astype(stream.dtype)
-        check(digest(items.tobytes()) == block.check, "a corrupt block")
+            items = list(self._values(stream, symbols, stream.shape))
+        elif block.program:
+            images = self._learned(stream, block)
+            shapes = stream.shapes(block)
+            items = [self._values(stream, image[None], shape)[0] for image, shape in zip(images, shapes)]
+        else:
+            items = self._unpacked(stream, block, data)
+        check(digest(b"".join(item.tobytes() for item in items)) == block.check, "a corrupt block")
         return items
+
+    def _unpacked(self, stream: Stream, block: Block, data: bytes) -> list[np.ndarray]:
+        shapes = stream.shapes(block)
+        if block.codec == 2:
+            check(len(set(shapes)) == 1, "a sheet of items of several sizes")
+            piece = unpack_sheet(data, block.count, shapes[0])
+        elif block.codec == 3:
+            alone, piece = Bytes(data), b""
+            for shape in shapes:
+                piece += unpack_sheet(alone.take(alone.fixed(4)), 1, shape)
+            check(alone.at == len(data), "bytes behind the last image")
+        else:
+            piece = unpack(block.codec, data, sum(map(prod, shapes)) * stream.dtype.itemsize)
+        cut = Bytes(piece)
+        parts = [cut.take(prod(shape) * stream.dtype.itemsize) for shape in shapes]
+        return [np.frombuffer(part, stream.dtype).reshape(shape) for part, shape in zip(parts, shapes)]
+
+    def _values(self, stream: Stream, symbols: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Items (count, *shape) of the symbols that a model or a program gives."""
+        items = np.array(stream.levels)[symbols] if stream.levels else symbols
+        if stream.channels:
+            images = items.reshape(*items.shape[:3], -1)
+            stored = [
+                images[..., number] if number >= 0 else np.full(images.shape[:3], value)
+                for number, value in stream.channels
+            ]
+            items = np.stack(stored, axis=-1)
+        items = items.reshape(len(symbols), *(shape[axis] for axis in stream.axes))
+        items = items.transpose(0, *(1 + stream.axes.index(axis) for axis in range(len(stream.axes))))
+        return items.astype(stream.dtype)
+
+    def program(self, number: int) -> Model:
+        if number not in self._programs:
+            self._programs[number] = Model(self.program_files[number - 1])
+        return self._programs[number]
+
+    def _learned(self, stream: Stream, block: Block) -> list[np.ndarray]:
+        """The images of a block, decoded after those of the block that has taught its program."""
+        learner = self.program(block.program).learner()
+        teacher = next(other for other in stream.blocks if other.program == block.program)
+        images: list[np.ndarray] = []
+        for part in [teacher, block] if block.taught else [block]:
+            events = [
+                (*(shape[:2] if stream.free else stream.event[:2]), *stream.event[2:]) for shape in stream.shapes(part)
+            ]
+            images = learner.decode(self.data[part.at : part.at + part.length], events)
+        return images
 
     def joined(self, stream: Stream) -> list[bytes]:
         """The files, or the metadata, of a stream."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import lzma
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,18 +15,34 @@ from codelength.archive import codecs
 from codelength.archive.directory import Block, Directory
 from codelength.archive.fitting import to_items
 from codelength.archive.frame import read_at
-from codelength.archive.layout import ITEMS, MODEL, Header, model_block_memory, plain_block_memory
-from codelength.archive.model import Model, ModelLoader, ModelResolver
+from codelength.archive.layout import (
+    MODEL,
+    Header,
+    Stream,
+    model_block_memory,
+    plain_block_memory,
+)
+from codelength.archive.learned import Programs
+from codelength.archive.model import Model, ModelLoader, ModelResolver, ProgramLoader
+from codelength.archive.ragged import Ragged, Values, split
 from codelength.archive.wire import check_of
-from codelength.errors import CorruptBlock, CorruptHeader, ProgramError, StackExhausted, TooLarge, WrongModel
+from codelength.errors import (
+    CorruptBlock,
+    CorruptHeader,
+    ProgramError,
+    StackExhausted,
+    TooLarge,
+    UnknownFeature,
+    WrongModel,
+)
 
 
 @dataclass
 class Blocks:
-    """The blocks of an open file, and the model that codes them.
+    """The blocks of an open file, and the model and the programs that code them. Several threads may decode.
 
     model_start: where in the file the model lies, if it does. resolver: finds one that does not. loader: makes a model
-    of its bytes. max_memory: bytes that decoding may need.
+    of its bytes, program_loader a program. max_memory: bytes that decoding a block may need.
     """
 
     path: Path
@@ -35,21 +52,30 @@ class Blocks:
     model_start: int
     resolver: ModelResolver | None
     loader: ModelLoader
+    program_loader: ProgramLoader
     max_memory: float
     _model: Model | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.programs = Programs(self.directory, self.program_loader, self._read_teacher)
 
     def load_model(self) -> Model:
         """The frozen model, embedded or found by the resolver; raises WrongModel, ProgramError, UnknownFeature."""
-        if self._model is None:
-            self._model = self._find_model()
-            if self._model.sha256 != self.header.model_sha256:
-                raise WrongModel(
-                    f"this archive needs the model {self._needed}, but got one with the SHA-256 "
-                    f"{self._model.sha256[:16]}...; give the model that it was made with"
-                )
-            if tuple(sorted(self._model.features)) != self.header.features:
-                raise CorruptHeader("the header of this archive names other features than its model; get a fresh copy")
-        return self._model
+        with self._lock:
+            if self._model is None:
+                model = self._find_model()
+                if model.sha256 != self.header.model_sha256:
+                    raise WrongModel(
+                        f"this archive needs the model {self._needed}, but got one with the SHA-256 "
+                        f"{model.sha256[:16]}...; give the model that it was made with"
+                    )
+                if tuple(sorted(model.features)) != self.header.model_features:
+                    raise CorruptHeader(
+                        "the header of this archive names other features than its model; get a fresh copy"
+                    )
+                self._model = model
+            return self._model
 
     @property
     def _needed(self) -> str:
@@ -64,43 +90,78 @@ class Blocks:
             raise WrongModel(f"this archive needs the model {self._needed}, which it does not hold; give the model")
         return found
 
-    def decode(self, block: Block) -> np.ndarray:
-        """Original data of a block: items (n, *shape), or bytes as uint8 (n,).
+    def decode(self, block: Block) -> Values:
+        """Original data of a block: items (n, *shape), or of several shapes, or bytes as uint8 (n,).
 
         Raises CorruptBlock, and whatever ``load_model`` raises.
         """
         stream = self.directory.streams[block.stream]
         if stream.type == MODEL:
-            model = self.load_model()
-            if not model.space.admits(stream.event):
-                raise self._corrupt(block, "its items do not fit the model")
-            group = self._group_memory(model, block)
-            need = model_block_memory(stream, block.count, group)
-            self.check_memory(block, need - group)
-            # What a model states is an estimate, which may grow from one version of this program to the next.
-            if need > max(self.header.memory, self.max_memory):
-                raise TooLarge(
-                    f"decoding block {block.number} of {self.path} needs {need} bytes of memory, more than the limit "
-                    f"of {int(self.max_memory)}; raise the limit with max_memory if you trust it"
-                )
-        else:
-            unpacked = block.count * (stream.item_bytes if stream.type == ITEMS else 1)
-            self.check_memory(block, plain_block_memory(unpacked))
-        stored = read_at(self.file, block.offset, block.length)
+            self.load_model()
         try:
+            self._check_memory_of(block, stream)
+            stored = self._read(block)
             if stream.type == MODEL:
-                values = self._decode_model_block(block, stored)
-            elif stream.type == ITEMS:
-                shape = (block.count, *stream.shape)
-                data = codecs.unpack_items(block.codec, stored, np.dtype(stream.dtype), shape)
-                values = np.frombuffer(data, stream.dtype).reshape(shape)
+                values: Values = self._decode_model_block(block, stored)
+            elif block.program:
+                values = self.programs.decode(block, stored)
+            elif stream.holds_items:
+                values = self._unpack_items(block, stream, stored)
             else:
                 values = np.frombuffer(codecs.unpack_bytes(block.codec, stored, block.count), np.uint8)
+        except UnknownFeature:
+            raise
         except (StackExhausted, ProgramError, ValueError, lzma.LZMAError) as error:
             raise self._corrupt(block, str(error)) from error
-        if check_of(np.ascontiguousarray(values).tobytes()) != block.check:
+        data = values.tobytes() if isinstance(values, Ragged) else np.ascontiguousarray(values).tobytes()
+        if check_of(data) != block.check:
             raise self._corrupt(block, "it decodes to other data than it was made from")
         return values
+
+    def _read(self, block: Block) -> bytes:
+        return read_at(self.file, block.offset, block.length)
+
+    def _read_teacher(self, block: Block) -> bytes:
+        """The bytes of a block that is decoded for what it teaches, when its memory has been checked."""
+        self._check_memory_of(block, self.directory.streams[block.stream])
+        return self._read(block)
+
+    def _check_memory_of(self, block: Block, stream: Stream) -> None:
+        if stream.type == MODEL:
+            model = self.load_model()
+            if not model.space.admits(stream.event):
+                raise ValueError("its items do not fit the model")
+            stated = model.memory_bytes(max(block.sizes), stream.event)
+            need = model_block_memory(stream, block.count, stated)
+        elif block.program:
+            need = self.programs.memory(block)
+            stated = need - self.programs.values_memory(block)
+        else:
+            unpacked = block.count
+            if stream.holds_items:
+                unpacked = self.directory.item_bytes(block.stream, block.first, block.first + block.count)
+            self.check_memory(block, plain_block_memory(unpacked))
+            return
+        self.check_memory(block, need - stated)
+        # What a model states is an estimate, which may grow from one version of this program to the next.
+        if need > max(self.header.memory, self.max_memory):
+            raise TooLarge(
+                f"decoding block {block.number} of {self.path} needs {need} bytes of memory, more than the limit "
+                f"of {int(self.max_memory)}; raise the limit with max_memory if you trust it"
+            )
+
+    def _unpack_items(self, block: Block, stream: Stream, stored: bytes) -> Values:
+        dtype, shapes = np.dtype(stream.dtype), self.directory.shapes_of(block)
+        if block.codec == codecs.ALONE:
+            data = codecs.unpack_alone(stored, dtype, shapes)
+        elif block.codec == codecs.WEBP and len(set(shapes)) > 1:
+            raise ValueError("a WebP sheet of items of several sizes")
+        elif block.codec == codecs.WEBP:
+            data = codecs.unpack_items(block.codec, stored, dtype, (block.count, *shapes[0]))
+        else:
+            length = self.directory.item_bytes(block.stream, block.first, block.first + block.count)
+            data = codecs.unpack_bytes(block.codec, stored, length)
+        return split(data, dtype, shapes)
 
     def _decode_model_block(self, block: Block, stored: bytes) -> np.ndarray:
         stream = self.directory.streams[block.stream]
@@ -109,9 +170,6 @@ class Blocks:
         if events.shape != (block.count, *stream.event) or events.dtype.kind not in "iu":
             raise ValueError(f"the model returned {events.dtype} of shape {events.shape}")
         return to_items(events, stream)
-
-    def _group_memory(self, model: Model, block: Block) -> int:
-        return model.memory_bytes(max(block.sizes), self.directory.streams[block.stream].event)
 
     def check_memory(self, block: Block, need: int) -> None:
         """Raise CorruptBlock where a block needs more memory than the header states."""
@@ -127,9 +185,7 @@ class Blocks:
         return error
 
 
-def joined(
-    directory: Directory, stream: int, start: int, size: int, decode: Callable[[Block], np.ndarray]
-) -> Iterator[bytes]:
+def joined(directory: Directory, stream: int, start: int, size: int, decode: Callable[[Block], Any]) -> Iterator[bytes]:
     """The bytes ``start`` to ``start + size`` of a stream of files, in pieces; ``decode`` gives those of a block."""
     while size:
         block = directory.blocks_of[stream][int(directory.block_at(stream, start))]

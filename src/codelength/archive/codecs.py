@@ -1,4 +1,4 @@
-"""The general codecs that keep what a model cannot represent, by number (docs/format.md, "Conventions").
+"""The general codecs that keep what no model makes smaller, by number (docs/format.md, "Conventions").
 
 The set is closed for a format version; a reader refuses other numbers.
 """
@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import io
 import lzma
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from codelength.errors import CodelengthError, UnknownFeature
 
-STORED, XZ, WEBP = 0, 1, 2
-NAMES = {STORED: "stored", XZ: "xz", WEBP: "WebP"}
+STORED, XZ, WEBP, ALONE = 0, 1, 2, 3
+NAMES = {STORED: "stored", XZ: "xz", WEBP: "WebP", ALONE: "WebP images"}
 
 MAX_SIDE = 16383  # of a WebP image
 MAX_SHEET = 2**26  # pixels; below the size at which Pillow suspects an attack
@@ -75,6 +76,34 @@ def unpack_items(codec: int, stored: bytes, dtype: np.dtype, shape: tuple[int, .
             raise ValueError(f"a WebP sheet of items of shape {shape[1:]} and type {dtype.str}")
         return _decode_sheet(stored, shape).tobytes()
     return unpack_bytes(codec, stored, int(np.prod(shape, dtype=object)) * dtype.itemsize)
+
+
+def pack_alone(items: Iterable[np.ndarray], most: int) -> bytes | None:
+    """Each item (*shape) as a WebP image of its own, behind its length; None where one does not fit, or where it would
+    all be ``most`` bytes or more."""
+    stored = bytearray()
+    for item in items:
+        sheet = _encode_sheet(item[None]) if fits_sheet(item.dtype, (1, *item.shape)) else None
+        if sheet is None:
+            return None
+        stored += len(sheet).to_bytes(4, "little") + sheet
+        if len(stored) >= most:
+            return None
+    return bytes(stored)
+
+
+def unpack_alone(stored: bytes, dtype: np.dtype, shapes: Sequence[tuple[int, ...]]) -> bytes:
+    """The bytes in C order of the items that ``pack_alone`` stored; raises ValueError for malformed bytes."""
+    data, at = bytearray(), 0
+    for shape in shapes:
+        length = int.from_bytes(stored[at : at + 4], "little")
+        if len(stored) < at + 4 + length:
+            raise ValueError("WebP images that end too early")
+        data += unpack_items(WEBP, stored[at + 4 : at + 4 + length], dtype, (1, *shape))
+        at += 4 + length
+    if at != len(stored):
+        raise ValueError("bytes behind the last WebP image")
+    return bytes(data)
 
 
 def fits_sheet(dtype: np.dtype, shape: tuple[int, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,9 +11,19 @@ from itertools import accumulate
 
 import numpy as np
 
-from codelength.archive.codecs import NAMES, WEBP
+from codelength.archive.codecs import ALONE, NAMES, WEBP
 from codelength.archive.damage import Ranges, union
-from codelength.archive.layout import DATA_DIGEST_BYTES, ITEMS, METADATA, MODEL, Header, Stream
+from codelength.archive.layout import (
+    DATA_DIGEST_BYTES,
+    ITEMS,
+    LEARNED,
+    MAX_ELEMENTS,
+    METADATA,
+    MODEL,
+    PROGRAMS_FEATURE,
+    Header,
+    Stream,
+)
 from codelength.archive.wire import CHECK_BYTES, Cursor, packed, uint, uints
 from codelength.errors import UnknownFeature
 
@@ -24,6 +35,8 @@ class Block:
     number: in the file's order. stream: number of its stream. offset, length: bytes in the file.
     count: items, or bytes of files. first: items (bytes) of its stream that lie before it.
     codec: of types other than MODEL. sizes: of the groups (MODEL). check: of the original data.
+    program, taught: which of the archive's programs codes it, counted from 1, and whether it begins with what the first
+    block of its stream and program has taught it (LEARNED; program 0 stands for ``codec``).
     """
 
     number: int
@@ -35,10 +48,16 @@ class Block:
     codec: int
     sizes: tuple[int, ...]
     check: bytes
+    program: int = 0
+    taught: bool = False
 
     def to_bytes(self, type_: int) -> bytes:
         data = uint(self.stream) + uint(self.length) + uint(self.count)
-        return data + (uints(self.sizes[:-1]) if type_ == MODEL else uint(self.codec)) + self.check
+        if type_ == MODEL:
+            return data + uints(self.sizes[:-1]) + self.check
+        if type_ == LEARNED:
+            data += uint(self.program)
+        return data + uint(int(self.taught) if self.program else self.codec) + self.check
 
 
 Runs = tuple[tuple[int, int], ...]
@@ -51,6 +70,8 @@ class Directory:
     items, kept: numbers of items and of kept files that have entries.
     runs: (stream, how many entries) in the order of the entries.
     sizes: of the files, for each stream of type FILES and METADATA, by stream number.
+    item_sizes: heights and widths (n, 2) of the items of each stream whose sizes are free, by stream number.
+    programs: model files of the programs that code blocks of streams of type LEARNED.
     names: of all entries, as bytes (folders), else None; ``names_bytes`` is what they take in the file.
     code_length, startup: bits. kept_elements: of items that are kept as whole files.
     """
@@ -67,9 +88,15 @@ class Directory:
     kept_elements: int = 0
     data_digest: bytes = bytes(DATA_DIGEST_BYTES)
     names_bytes: int = 0
+    item_sizes: dict[int, np.ndarray] = field(default_factory=dict, compare=False)
+    programs: tuple[bytes, ...] = ()
+    programs_bytes: int = 0
 
     def to_bytes(self) -> bytes:
-        data = bytearray(uint(self.items) + uint(self.kept) + uint(len(self.streams)))
+        data = bytearray(uint(self.items) + uint(self.kept))
+        if any(stream.type == LEARNED for stream in self.streams):
+            data += self.programs_part(self.programs)
+        data += uint(len(self.streams))
         for stream in self.streams:
             data += stream.to_bytes()
         data += uint(len(self.blocks))
@@ -80,10 +107,16 @@ class Directory:
         for number, stream in enumerate(self.streams):
             if not stream.holds_items:
                 data += packed(b"".join(map(uint, self.sizes[number])))
+            elif stream.is_free:
+                data += packed(b"".join(map(uint, self.item_sizes[number].ravel().tolist())))
         if self.names is not None:
             data += self.names_part(self.names)
         data += uint(self.code_length) + uint(self.startup) + uint(self.kept_elements) + self.data_digest
         return bytes(data)
+
+    @staticmethod
+    def programs_part(programs: Sequence[bytes]) -> bytes:
+        return uint(len(programs)) + b"".join(map(packed, programs))
 
     @staticmethod
     def names_part(names: Iterable[bytes]) -> bytes:
@@ -98,12 +131,19 @@ class Directory:
         cursor = Cursor(data, "directory", limit)
         items, kept = cursor.uint(2**62), cursor.uint(2**62)
         entries = items + kept
+        before = cursor.position
+        programs: tuple[bytes, ...] = ()
+        if PROGRAMS_FEATURE in header.features:
+            programs = tuple(cursor.packed() for _ in range(cursor.count()))
+        programs_bytes = cursor.position - before
         streams = tuple(Stream.parse(cursor) for _ in range(cursor.count()))
         if sum(stream.type == METADATA for stream in streams) > 1:
             raise cursor.fail("it has two streams of metadata")
-        blocks = _parse_blocks(cursor, streams, start)
+        if any(stream.type == LEARNED for stream in streams) != (PROGRAMS_FEATURE in header.features):
+            raise cursor.fail(f"its streams and the header's feature {PROGRAMS_FEATURE} do not agree")
+        blocks = _parse_blocks(cursor, streams, start, len(programs))
         runs = _parse_runs(cursor, streams, entries)
-        sizes = _parse_sizes(cursor, streams, runs, items)
+        sizes, item_sizes = _parse_sizes(cursor, streams, runs, items)
         _check_sums(cursor, streams, blocks, runs, sizes)
         before = cursor.position
         names = _parse_names(cursor, entries) if header.kind == "folder" else None
@@ -124,6 +164,9 @@ class Directory:
             kept_elements,
             digest,
             names_bytes,
+            item_sizes,
+            programs,
+            programs_bytes,
         )
         _check_kind(cursor, directory, header)
         return directory
@@ -144,6 +187,47 @@ class Directory:
         for block in self.blocks:
             blocks[block.stream].append(block)
         return blocks
+
+    def shapes_of(self, block: Block) -> list[tuple[int, ...]]:
+        """The shape of each item of a block; nothing of its count is built where its stream is not free."""
+        stream = self.streams[block.stream]
+        if not stream.is_free:
+            return [stream.shape] * block.count
+        sizes = self.item_sizes[block.stream][block.first : block.first + block.count]
+        return [(height, width, *stream.shape[2:]) for height, width in sizes.tolist()]
+
+    def shapes_in(self, stream: int, first: int, last: int) -> set[tuple[int, ...]]:
+        """The shapes that the items of ranks ``first <= rank < last`` of a stream have."""
+        sort = self.streams[stream]
+        if not sort.is_free:
+            return {sort.shape} if first < last else set()
+        sizes = np.unique(self.item_sizes[stream][first:last], axis=0)
+        return {(height, width, *sort.shape[2:]) for height, width in sizes.tolist()}
+
+    def elements(self, stream: int, first: int, last: int) -> int:
+        """Elements of the items of ranks ``first <= rank < last`` of a stream of items."""
+        sort = self.streams[stream]
+        if not sort.is_free:
+            return (last - first) * sort.elements
+        before = self._elements_before[stream]
+        return int(before[last] - before[first])
+
+    def item_bytes(self, stream: int, first: int, last: int) -> int:
+        """Bytes of these items as they came."""
+        return self.elements(stream, first, last) * np.dtype(self.streams[stream].dtype).itemsize
+
+    @cached_property
+    def _elements_before(self) -> dict[int, np.ndarray]:
+        """For each stream of free sizes, the elements of all items before each rank, and of all (n + 1,)."""
+        tables = {}
+        for number, sizes in self.item_sizes.items():
+            each = sizes.prod(axis=1) * math.prod(self.streams[number].shape[2:])
+            tables[number] = np.concatenate([[0], np.cumsum(each)])
+        return tables
+
+    def teacher_of(self, block: Block) -> Block:
+        """The first block of a block's stream and program, which is the one that has taught it if any has."""
+        return next(other for other in self.blocks_of[block.stream] if other.program == block.program)
 
     @cached_property
     def starts(self) -> dict[int, list[int]]:
@@ -257,15 +341,17 @@ def _entry_streams(streams: Sequence[Stream]) -> list[int]:
     return [number for number, stream in enumerate(streams) if stream.type != METADATA]
 
 
-def _parse_blocks(cursor: Cursor, streams: Sequence[Stream], offset: int) -> tuple[Block, ...]:
+def _parse_blocks(cursor: Cursor, streams: Sequence[Stream], offset: int, programs: int) -> tuple[Block, ...]:
     blocks = []
+    teachers: set[tuple[int, int]] = set()
     filled = [0] * len(streams)
     for number in range(cursor.count()):
         stream = cursor.uint()
         if stream >= len(streams):
             raise cursor.fail(f"block {number} belongs to stream {stream} of {len(streams)}")
         length, count = cursor.uint(2**62), cursor.uint(2**62)
-        codec = 0
+        codec = program = 0
+        taught = False
         sizes: tuple[int, ...] = ()
         if not count:
             raise cursor.fail(f"block {number} is empty")
@@ -274,18 +360,31 @@ def _parse_blocks(cursor: Cursor, streams: Sequence[Stream], offset: int) -> tup
             sizes = (*sizes, count - sum(sizes))
             if min(sizes) < 1:
                 raise cursor.fail(f"block {number} has groups that do not add up")
-            if length % 4:
-                raise cursor.fail(f"block {number} is no sequence of words")
+        elif streams[stream].type == LEARNED and (program := cursor.uint(programs)):
+            taught = bool(cursor.uint(1))
+            if taught and (stream, program) not in teachers:
+                raise cursor.fail(f"block {number} was taught by no block before it")
+            teachers.add((stream, program))
         else:
             codec = cursor.uint()
-            if codec not in NAMES or (codec == WEBP and streams[stream].type != ITEMS):
+            type_ = streams[stream].type
+            if (
+                codec not in NAMES
+                or (codec == WEBP and type_ not in (ITEMS, LEARNED))
+                or (codec == ALONE and type_ != LEARNED)
+            ):
                 raise UnknownFeature(
                     f"block {number} of this archive uses the codec {codec}, which this version does not know; upgrade "
                     "codelength"
                 )
+        if (streams[stream].type == MODEL or program) and length % 4:
+            raise cursor.fail(f"block {number} is no sequence of words")
         blocks.append(
-            Block(number, stream, offset, length, count, filled[stream], codec, sizes, cursor.take(CHECK_BYTES))
-        )
+            Block(
+                number, stream, offset, length, count, filled[stream], codec, sizes, cursor.take(CHECK_BYTES), program,
+                taught,
+            )
+        )  # fmt: skip
         offset += length
         filled[stream] += count
     return tuple(blocks)
@@ -309,23 +408,42 @@ def _parse_runs(cursor: Cursor, streams: Sequence[Stream], entries: int) -> Runs
     return tuple(runs)
 
 
-def _parse_sizes(cursor: Cursor, streams: Sequence[Stream], runs: Runs, items: int) -> dict[int, list[int]]:
-    sizes = {}
+def _parse_sizes(
+    cursor: Cursor, streams: Sequence[Stream], runs: Runs, items: int
+) -> tuple[dict[int, list[int]], dict[int, np.ndarray]]:
+    """Sizes of files, and heights and widths of items, by the streams that list them."""
+    sizes: dict[int, list[int]] = {}
+    item_sizes: dict[int, np.ndarray] = {}
     totals = [0] * len(streams)
     for number, count in runs:
         totals[number] += count
     for number, stream in enumerate(streams):
-        if stream.holds_items:
+        if stream.holds_items and not stream.is_free:
             continue
         part = Cursor(cursor.packed(), "directory")
         values = []
         while part.left:
             values.append(part.uint(2**62))
-        expected = items if stream.type == METADATA else totals[number]
+        expected = items if stream.type == METADATA else (2 if stream.is_free else 1) * totals[number]
         if len(values) != expected:
             raise cursor.fail(f"it states {len(values)} sizes for {expected} files")
-        sizes[number] = values
-    return sizes
+        if stream.is_free:
+            item_sizes[number] = _item_sizes(cursor, stream, values)
+        else:
+            sizes[number] = values
+    return sizes, item_sizes
+
+
+def _item_sizes(cursor: Cursor, stream: Stream, values: list[int]) -> np.ndarray:
+    channels = math.prod(stream.shape[2:])
+    total = 0
+    for height, width in zip(values[::2], values[1::2]):
+        if not 0 < height * width * channels <= MAX_ELEMENTS:
+            raise cursor.fail("it states an impossible size of an item")
+        total += height * width * channels
+    if total > 2**62:
+        raise cursor.fail("its items have an impossible number of elements")
+    return np.array(values, np.int64).reshape(-1, 2)
 
 
 def _check_sums(

@@ -18,6 +18,7 @@ from codelength.archive.directory import Block
 from codelength.archive.job import Job, check_free, make_folder
 from codelength.archive.kept import KeptBlocks
 from codelength.archive.layout import IDX_TYPES, NPY_MAGIC, ArrayInfo
+from codelength.archive.ragged import Values
 from codelength.archive.reader import Archive
 from codelength.archive.selection import Selection, modes_of
 from codelength.errors import CorruptBlock, UnsafeName, UsageError
@@ -69,7 +70,7 @@ class _ArrayJob:
         self._kept = KeptBlocks(KEPT_BYTES)
         self._corrupt: dict[int, CorruptBlock] = {}
 
-    def _decode(self, block: Block) -> np.ndarray:
+    def _decode(self, block: Block) -> Values:
         """A block, decoded once for all members of an ``.npz`` that lie in it."""
         if block.number in self._corrupt:
             raise self._corrupt[block.number]
@@ -108,9 +109,10 @@ class _ArrayJob:
         start, stop = self._range()
         if archive.header.kind == "folder":
             streams = {
-                (s.mode, s.dtype, s.shape)
+                (s.mode, s.dtype, shape)
                 for number, s in enumerate(archive.directory.streams)
-                if s.holds_items and len(set(archive.directory.ranks_in(number, start, stop))) > 1
+                if s.holds_items
+                for shape in archive.directory.shapes_in(number, *archive.directory.ranks_in(number, start, stop))
             }
             if (
                 len(streams) != 1
@@ -162,7 +164,11 @@ class _ArrayJob:
             array = mapped = np.memmap(file, dtype, "r+", base, info.shape, order)
         part = Selection(first, first + count, self.selection.chosen)
         for items in self.archive.iter_blocks(part, damaged=self.job.damaged, decode=self._decode):
-            array[items.entries - first] = items.values
+            if isinstance(items.values, np.ndarray):
+                array[items.entries - first] = items.values
+            else:
+                for entry, value in zip(items.entries.tolist(), items.values):
+                    array[entry - first] = value
         if mapped is None:
             file.write(array.tobytes(order))
         else:

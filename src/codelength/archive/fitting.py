@@ -1,13 +1,12 @@
-"""Between items as they came and the events of a model (docs/format.md, "Blocks of type 0")."""
+"""Between items as they came and the events of a model (docs/format.md, "Blocks of type 0" and "type 4")."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
-from codelength.archive.layout import MODEL, Stream
+from codelength.archive.layout import LEARNED, MODEL, Channel, Coded, Constant, Stream
 from codelength.laws.space import Space
 
 
@@ -54,12 +53,7 @@ def representable(items: np.ndarray, stream: Stream, symbols: int) -> np.ndarray
     if items.dtype.kind not in "biuf" or (items.dtype.kind == "f" and items.dtype.itemsize > 8):
         return np.zeros(n, bool)  # complex numbers and wider floats hold what no integer does
     values = _whole_numbers(items)
-    if stream.levels:
-        table = np.array(stream.levels, np.int64)
-        found = np.minimum(np.searchsorted(table, values), len(table) - 1)
-        good = table[found] == values
-    else:
-        good = (values >= 0) & (values < symbols)
+    good = np.ones(items.shape, bool)
     if items.dtype.kind == "f":
         # Bit for bit, so that a negative zero does not come back as zero.
         words = f"u{items.dtype.itemsize}"
@@ -71,7 +65,36 @@ def representable(items: np.ndarray, stream: Stream, symbols: int) -> np.ndarray
         good &= items < 2**63
     elif items.dtype.kind == "b":  # true may hide behind any byte, and comes back as 1
         good &= np.ascontiguousarray(items).view(np.uint8) <= 1
-    return good.reshape(n, -1).all(axis=1)
+    fine = good.reshape(n, -1).all(axis=1)
+    if stream.channels:
+        stored = _as_channels(values, stream)
+        values = _coded(stored, stream)
+        for channel, source in enumerate(stream.channels):
+            same = stored[..., channel] == (
+                source.value if isinstance(source, Constant) else values[..., source.number]
+            )
+            fine &= same.reshape(n, -1).all(axis=1)
+    if stream.levels:
+        table = np.array(stream.levels, np.int64)
+        within = table[np.minimum(np.searchsorted(table, values), len(table) - 1)] == values
+    else:
+        within = (values >= 0) & (values < symbols)
+    return fine & within.reshape(n, -1).all(axis=1)
+
+
+def _as_channels(values: np.ndarray, stream: Stream) -> np.ndarray:
+    """Stored items (n, *shape) as (n, height, width, stored channels)."""
+    return _moved(values, stream).reshape(len(values), *stream.event[:2], len(stream.channels))
+
+
+def _coded(stored: np.ndarray, stream: Stream) -> np.ndarray:
+    """The coded channels (n, height, width, C) of stored ones."""
+    first = [stream.channels.index(Coded(number)) for number in range(stream.coded_channels)]
+    return stored[..., first]
+
+
+def _moved(values: np.ndarray, stream: Stream) -> np.ndarray:
+    return values.transpose(0, *(axis + 1 for axis in stream.axes))
 
 
 def _whole_numbers(items: np.ndarray) -> np.ndarray:
@@ -82,10 +105,13 @@ def _whole_numbers(items: np.ndarray) -> np.ndarray:
 def to_events(items: np.ndarray, stream: Stream) -> np.ndarray:
     """The model's events (n, *event) of representable ``items`` (n, *shape): int64 symbols."""
     values = _whole_numbers(items)
+    if stream.channels:
+        values = _coded(_as_channels(values, stream), stream)
+    else:
+        values = _moved(values, stream)
     if stream.levels:
         values = np.searchsorted(np.array(stream.levels, np.int64), values)
-    moved = values.transpose(0, *(axis + 1 for axis in stream.axes))
-    return np.ascontiguousarray(moved.reshape(len(items), *stream.event))
+    return np.ascontiguousarray(values.reshape(len(items), *stream.event))
 
 
 def to_items(events: np.ndarray, stream: Stream) -> np.ndarray:
@@ -95,13 +121,16 @@ def to_items(events: np.ndarray, stream: Stream) -> np.ndarray:
     """
     n = len(events)
     dtype = np.dtype(stream.dtype)
-    moved = events.reshape(n, *(stream.shape[axis] for axis in stream.axes))
-    inverse = np.argsort(stream.axes)
-    values = moved.transpose(0, *(int(axis) + 1 for axis in inverse))
+    values = events
     if stream.levels:
         if values.size and int(values.max()) >= len(stream.levels):
             raise ValueError("a symbol that stands for no value")
         values = np.array(stream.levels, np.int64)[values]
+    if stream.channels:
+        values = _stored(values, stream)
+    inverse = np.argsort(stream.axes)
+    moved = values.reshape(n, *(stream.shape[axis] for axis in stream.axes))
+    values = moved.transpose(0, *(int(axis) + 1 for axis in inverse))
     if values.size and dtype.kind in "biu":
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         if int(values.min()) < low or int(values.max()) > high:
@@ -109,12 +138,54 @@ def to_items(events: np.ndarray, stream: Stream) -> np.ndarray:
     return np.ascontiguousarray(values.astype(dtype))
 
 
-def join(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays of one dtype, one behind the other. (``np.concatenate`` alone would give up their byte order.)"""
-    if len(parts) == 1:
-        return parts[0]
-    joined = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
-    return np.concatenate(parts, out=joined)
+def _stored(values: np.ndarray, stream: Stream) -> np.ndarray:
+    """The stored channels (n, height, width, S) of events (n, *event)."""
+    coded = values.reshape(len(values), *stream.event[:2], stream.coded_channels)
+    stored = np.empty((*coded.shape[:3], len(stream.channels)), np.int64)
+    for channel, source in enumerate(stream.channels):
+        stored[..., channel] = source.value if isinstance(source, Constant) else coded[..., source.number]
+    return stored
+
+
+def learned_stream(
+    mode: str,
+    dtype: np.dtype,
+    shape: tuple[int, ...],
+    space: Space,
+    *,
+    axes: tuple[int, ...] = (),
+    event: tuple[int, ...] = (),
+    levels: tuple[int, ...] = (),
+    channels: tuple[Channel, ...] = (),
+) -> Stream | None:
+    """How a program of ``space``, (None, None) or (None, None, C), can code items of this dtype and shape, which begins
+    with two zeros where heights and widths are free; None if it cannot.
+
+    axes: the transposition to apply; guessed where empty, as by ``fit_stream``. event: where it does not follow from
+    the shape, such as (28, 28) for rows of 784.
+    """
+    free = shape[:2] == (0, 0)
+    stored = len(channels) or (space.shape[2:] and space.shape[2]) or 1
+    orders = [axes] if axes else [tuple(range(len(shape)))]
+    if not axes and len(shape) == 3 and not free:
+        orders += [(1, 2, 0)]
+    for order in orders:
+        moved = tuple(shape[axis] for axis in order)
+        if event:
+            fitting = event
+        elif len(moved) == 2 and stored == 1:
+            fitting = moved
+        elif len(moved) == 3 and moved[2] == stored:
+            fitting = moved[:2]
+        elif len(moved) == 3 and moved[0] == stored == 1:
+            fitting = moved[1:]
+        else:
+            continue
+        fitting = (*fitting[:2], *(size or 1 for size in space.shape[2:]))
+        stream = Stream(LEARNED, mode, dtype.str, shape, order, fitting, levels, channels)
+        if not stream.fault():
+            return stream
+    return None
 
 
 def find_levels(items: np.ndarray, symbols: int) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import numpy as np
+from codelength.archive.ragged import Values
 
 
 class KeptBlocks:
@@ -12,19 +12,19 @@ class KeptBlocks:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._blocks: OrderedDict[int, np.ndarray] = OrderedDict()  # the one used last at the end
+        self._blocks: OrderedDict[int, Values] = OrderedDict()  # the one used last at the end
         self._held = 0
 
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def get(self, number: int) -> np.ndarray | None:
+    def get(self, number: int) -> Values | None:
         values = self._blocks.get(number)
         if values is not None:
             self._blocks.move_to_end(number)
         return values
 
-    def put(self, number: int, values: np.ndarray) -> None:
+    def put(self, number: int, values: Values) -> None:
         """Keep a block that is not kept yet."""
         self._blocks[number] = values
         self._held += values.nbytes

@@ -5,14 +5,15 @@ Whatever a ``parse`` function returns has been checked against itself, but not a
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from codelength.archive.wire import CHECK_BYTES, Cursor, sint, text, uint, uints
+from codelength.archive.wire import CHECK_BYTES, Cursor, packed, sint, text, uint, uints
 from codelength.errors import CorruptHeader, UnknownFeature
 from codelength.exact import canonical
 
@@ -31,7 +32,12 @@ NPY_MAGIC = b"\x93NUMPY"
 # The third byte of an IDX file by the type of its elements, which are big-endian (LeCun's MNIST page).
 IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">f8": 0x0E}
 
-MODEL, ITEMS, FILES, METADATA = 0, 1, 2, 3
+MODEL, ITEMS, FILES, METADATA, LEARNED = 0, 1, 2, 3, 4
+#: The number in a header's features that says that streams of type LEARNED occur.
+PROGRAMS_FEATURE = 64
+#: Numbers in a header's features that are the container's own, and no model's.
+CONTAINER_FEATURES = frozenset({PROGRAMS_FEATURE})
+MAX_LEVELS = 2**16
 KINDS = ("array", "npz", "idx", "folder")
 _DTYPE = re.compile(r"[|]([bui]1)|[<>]([ui][248]|f[248])")
 
@@ -143,6 +149,11 @@ class Header:
         _require(not self.arrays or 0 < self.items < 2**62, "its arrays hold no items, or too many")
 
     @property
+    def model_features(self) -> tuple[int, ...]:
+        """The feature numbers that the model needs; the others are the container's own."""
+        return tuple(number for number in self.features if number not in CONTAINER_FEATURES)
+
+    @property
     def items(self) -> int:
         """Number of items that the arrays hold."""
         return sum(array.shape[0] for array in self.arrays)
@@ -200,11 +211,29 @@ def _natural(value: Any) -> int:
 
 
 @dataclass(frozen=True)
+class Coded:
+    """A stored channel that is the coded channel of that number."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A stored channel that has one value everywhere."""
+
+    value: int
+
+
+Channel = Coded | Constant
+
+
+@dataclass(frozen=True)
 class Stream:
     """Entries of one sort that lie behind each other.
 
-    type: MODEL, ITEMS, FILES or METADATA. mode, dtype, shape: of an item (MODEL and ITEMS).
-    axes, event, levels: how an item becomes a model's event (MODEL; see ``fitting.py``).
+    type: MODEL, ITEMS, FILES, METADATA or LEARNED. mode, dtype, shape: of an item (MODEL, ITEMS, LEARNED).
+    axes, event, levels, channels: how an item becomes a model's event (MODEL, LEARNED; see ``fitting.py``).
+    A shape of LEARNED that begins with two zeros is free: each item has a height and a width of its own.
     """
 
     type: int
@@ -214,40 +243,63 @@ class Stream:
     axes: tuple[int, ...] = ()
     event: tuple[int, ...] = ()
     levels: tuple[int, ...] = ()
+    channels: tuple[Channel, ...] = ()
 
     @property
     def holds_items(self) -> bool:
-        return self.type in (MODEL, ITEMS)
+        return self.type in (MODEL, ITEMS, LEARNED)
+
+    @property
+    def is_free(self) -> bool:
+        return self.type == LEARNED and 0 in self.shape
 
     @property
     def elements(self) -> int:
+        """Of an item; 0 where its size is free."""
         return math.prod(self.shape)
 
     @property
     def item_bytes(self) -> int:
         return self.elements * np.dtype(self.dtype).itemsize
 
+    @property
+    def coded_channels(self) -> int:
+        """Channels of an event (LEARNED)."""
+        return self.event[2] if len(self.event) > 2 else 1
+
+    def sized(self, height: int, width: int) -> Stream:
+        """The same for items of one size, where it is free."""
+        if not self.is_free:
+            return self
+        return replace(self, shape=(height, width, *self.shape[2:]), event=(height, width, *self.event[2:]))
+
     def to_bytes(self) -> bytes:
         data = uint(self.type)
         if self.holds_items:
             data += text(self.mode) + text(self.dtype) + uints(self.shape)
+        if self.type in (MODEL, LEARNED):
+            data += uints(self.axes) + uints(self.event)
         if self.type == MODEL:
-            data += uints(self.axes) + uints(self.event) + uint(len(self.levels)) + b"".join(map(sint, self.levels))
+            data += uint(len(self.levels)) + b"".join(map(sint, self.levels))
+        if self.type == LEARNED:
+            data += packed(_levels_to_bytes(self.levels))
+            data += uint(len(self.channels)) + b"".join(map(_channel_to_bytes, self.channels))
         return data
 
     @staticmethod
     def parse(cursor: Cursor) -> Stream:
         type_ = cursor.uint()
-        if type_ > METADATA:
+        if type_ > LEARNED:
             raise UnknownFeature(
                 f"this archive has a stream of type {type_}, which this version does not know; upgrade codelength"
             )
-        if type_ not in (MODEL, ITEMS):
+        if type_ not in (MODEL, ITEMS, LEARNED):
             return Stream(type_)
         mode, dtype, shape = cursor.text(), cursor.text(), tuple(cursor.uints())
         if _DTYPE.fullmatch(dtype) is None:
             raise cursor.fail(f"it states the element type {dtype!r:.40}")
-        if len(shape) > MAX_AXES or not 0 < math.prod(shape) <= MAX_ELEMENTS:
+        free = type_ == LEARNED and bool(mode) and shape[:2] == (0, 0)
+        if len(shape) > MAX_AXES or not 0 < math.prod(shape[2:] if free else shape) <= MAX_ELEMENTS:
             raise cursor.fail("it states an impossible item shape")
         if mode:
             expected, channels = MODES.get(mode, ("", 0))
@@ -256,17 +308,69 @@ class Stream:
         if type_ == ITEMS:
             return Stream(type_, mode, dtype, shape)
         axes, event = tuple(cursor.uints()), tuple(cursor.uints())
-        levels = tuple(cursor.sint() for _ in range(cursor.count()))
         if sorted(axes) != list(range(len(shape))):
             raise cursor.fail("it states axes that are no permutation")
-        if len(event) > MAX_AXES or math.prod(event) != math.prod(shape):
-            raise cursor.fail("it states an event shape that does not hold an item")
-        return Stream(type_, mode, dtype, shape, axes, event, levels)
+        if type_ == MODEL:
+            levels = tuple(cursor.sint() for _ in range(cursor.count()))
+            if len(event) > MAX_AXES or math.prod(event) != math.prod(shape):
+                raise cursor.fail("it states an event shape that does not hold an item")
+            return Stream(type_, mode, dtype, shape, axes, event, levels)
+        levels = _parse_levels(cursor)
+        sources = tuple(_parse_channel(cursor) for _ in range(cursor.count()))
+        stream = Stream(type_, mode, dtype, shape, axes, event, levels, sources)
+        wrong = stream.fault()
+        if wrong:
+            raise cursor.fail(wrong)
+        return stream
+
+    def fault(self) -> str:
+        """What is wrong with the axes, event and channels of a stream of type LEARNED; empty where nothing is."""
+        sizes = self.event[:2]
+        if len(self.event) not in (2, 3) or (sizes != (0, 0) if self.is_free else 0 in sizes) or 0 in self.event[2:]:
+            return "it states an event shape that is no image's"
+        if self.is_free and self.axes != tuple(range(len(self.shape))):
+            return "it transposes items of free sizes"
+        stored = len(self.channels) or self.coded_channels
+        pixels = 1 if self.is_free else math.prod(sizes)
+        if pixels * stored != math.prod(self.shape[2:] if self.is_free else self.shape):
+            return "it states an event shape that does not hold an item"
+        coded = {channel.number for channel in self.channels if isinstance(channel, Coded)}
+        if self.channels and coded != set(range(self.coded_channels)):
+            return "it states channels that are not those of its events"
+        return ""
+
+
+def _levels_to_bytes(levels: tuple[int, ...]) -> bytes:
+    return b"".join([*map(sint, levels[:1]), *(uint(b - a) for a, b in itertools.pairwise(levels))])
+
+
+def _parse_levels(cursor: Cursor) -> tuple[int, ...]:
+    part = Cursor(cursor.packed(), cursor.what)
+    levels: list[int] = []
+    while part.left and len(levels) < MAX_LEVELS:
+        levels.append(levels[-1] + part.uint() if levels else part.sint())
+    if part.left or any(a == b for a, b in itertools.pairwise(levels)) or (levels and levels[-1] >= 2**63):
+        raise cursor.fail("it states levels that are too many, too large or not ascending")
+    return tuple(levels)
+
+
+def _channel_to_bytes(channel: Channel) -> bytes:
+    return uint(channel.number + 1) if isinstance(channel, Coded) else uint(0) + sint(channel.value)
+
+
+def _parse_channel(cursor: Cursor) -> Channel:
+    number = cursor.uint()
+    return Coded(number - 1) if number else Constant(cursor.sint())
 
 
 def model_block_memory(stream: Stream, count: int, group_memory: int) -> int:
     """Bytes of memory for decoding a block of ``count`` items; ``group_memory`` is what the model needs."""
-    return group_memory + stream.elements * count * (16 + 2 * np.dtype(stream.dtype).itemsize)
+    return group_memory + values_memory(stream.elements * count, stream.dtype)
+
+
+def values_memory(elements: int, dtype: str) -> int:
+    """Bytes of memory that the decoded values of a block take on their way."""
+    return elements * (16 + 2 * np.dtype(dtype).itemsize)
 
 
 def plain_block_memory(unpacked: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -64,6 +64,52 @@ class Model(Protocol):
         ...
 
 
+class Learner(Protocol):
+    """A program and what it has learned from the images that it has coded so far. One thread at a time."""
+
+    def encode(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """The words (uint32) of integer images (H, W) or (H, W, C), one after another."""
+        ...
+
+    def decode(self, words: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> Sequence[np.ndarray]:
+        """The images of these shapes; raises StackExhausted or ProgramError on malformed words."""
+        ...
+
+    def copy(self) -> Learner:
+        """An independent one that knows the same."""
+        ...
+
+
+class Program(Protocol):
+    """A model that learns while it codes: ``codelength.laws.frozen.FrozenModel`` of an adaptive law, or anything that
+    keeps these promises.
+
+    space: (None, None) or (None, None, C). sha256: 64 hexadecimal digits.
+    """
+
+    @property
+    def space(self) -> Space: ...
+
+    @property
+    def sha256(self) -> str: ...
+
+    def to_bytes(self) -> bytes:
+        """The model file."""
+        ...
+
+    def learner(self) -> Learner:
+        """One that has learned nothing."""
+        ...
+
+    def learner_bytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes of memory that a learner takes for images of this shape and smaller ones. Raises UsageError for a model
+        that does not learn."""
+        ...
+
+
+# From the bytes of a model file to a validated program.
+ProgramLoader = Callable[[bytes], Program]
+
 # From the bytes of a model file to a validated model.
 ModelLoader = Callable[[bytes], Model]
 
@@ -73,6 +119,13 @@ ModelResolver = Callable[[str, str], Model | None]
 
 def load_model(data: bytes) -> Model:
     """The default loader: ``FrozenModel.from_bytes``."""
+    from codelength.laws.frozen import FrozenModel
+
+    return FrozenModel.from_bytes(data)
+
+
+def load_program(data: bytes) -> Program:
+    """The default loader of programs: ``FrozenModel.from_bytes``."""
     from codelength.laws.frozen import FrozenModel
 
     return FrozenModel.from_bytes(data)

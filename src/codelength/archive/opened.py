@@ -17,6 +17,7 @@ import numpy as np
 from codelength.archive.blocks import joined
 from codelength.archive.kept import KeptBlocks
 from codelength.archive.layout import NPY_MAGIC
+from codelength.archive.ragged import Values
 from codelength.archive.reader import Archive
 from codelength.errors import CorruptHeader, DataError, UsageError
 
@@ -190,10 +191,9 @@ class ArchiveItems:
         streams, ranks = directory.locate(numbers)
         self._archive.check_output(
             sum(
-                int((streams == k).sum()) * stream.item_bytes
-                if stream.holds_items
-                else sum(directory.sizes[k][rank] for rank in ranks[streams == k].tolist())
+                directory.item_bytes(k, rank, rank + 1) if stream.holds_items else directory.sizes[k][rank]
                 for k, stream in enumerate(directory.streams)
+                for rank in ranks[streams == k].tolist()
             )
         )
         array: np.ndarray | None = None
@@ -212,10 +212,10 @@ class ArchiveItems:
                 some = places[blocks == k]
                 block = directory.blocks_of[stream][k]
                 values = self._block(block.number)[ranks[some] - block.first]
-                if array is None:
-                    found.update(zip(some.tolist(), (value.copy() for value in values)))
-                else:
+                if isinstance(values, np.ndarray) and array is not None:
                     array[some] = values
+                else:
+                    found.update(zip(some.tolist(), (value.copy() for value in values)))
         return [found[place] for place in range(len(numbers))] if array is None else array
 
     def _at(self, stream: int, rank: int) -> Item:
@@ -223,7 +223,7 @@ class ArchiveItems:
         if not directory.streams[stream].holds_items:
             return self._file(stream, rank)
         block = directory.blocks_of[stream][int(directory.block_at(stream, rank))]
-        return self._block(block.number)[rank - block.first].copy()
+        return next(iter(self._block(block.number)[np.array([rank - block.first])])).copy()
 
     def _file(self, stream: int, rank: int) -> bytes:
         """The bytes of an entry that is kept as a whole file."""
@@ -277,8 +277,9 @@ class ArchiveItems:
 
     # ---- blocks
 
-    def _block(self, number: int) -> np.ndarray:
-        """A decoded block, which is not to be written to: items (n, *shape), or bytes as uint8 (n,)."""
+    def _block(self, number: int) -> Any:
+        """A decoded block, which is not to be written to: items (n, *shape), of several shapes, or bytes as uint8
+        (n,)."""
         values = self._look_up(number)
         if values is not None:
             return values
@@ -287,13 +288,14 @@ class ArchiveItems:
             if values is not None:
                 return values
             values = self._archive.decode_block(self._archive.directory.blocks[number])
-            values.flags.writeable = False
+            if isinstance(values, np.ndarray):
+                values.flags.writeable = False
             with self._bookkeeping:
                 self.decoded += 1
                 self._blocks.put(number, values)
         return values
 
-    def _look_up(self, number: int) -> np.ndarray | None:
+    def _look_up(self, number: int) -> Values | None:
         self._require_open()
         with self._bookkeeping:
             return self._blocks.get(number)

@@ -8,7 +8,7 @@ import numpy as np
 
 from codelength.archive import names as naming
 from codelength.archive.job import ImageWriter, Job
-from codelength.archive.layout import MODEL, Stream
+from codelength.archive.layout import Stream
 from codelength.errors import CorruptBlock, UsageError
 from codelength.files import atomic_file
 
@@ -45,8 +45,8 @@ def extract_picture(job: Job, dest: Path, images: ImageWriter) -> None:
         _copy(job, number, what, dest)
         return
     for items in archive.iter_blocks(job.selection, damaged=job.damaged):
-        stream = archive.directory.streams[archive.directory.blocks[items.block].stream]
-        values, mode, metadata = items.values[0], items.mode, b""
+        block = archive.directory.blocks[items.block]
+        values, mode, metadata = next(iter(items.values)), items.mode, b""
         if mode:
             metadata = archive.metadata(number)
             if metadata and _format(names[number]) != _format(dest.name):
@@ -55,8 +55,8 @@ def extract_picture(job: Job, dest: Path, images: ImageWriter) -> None:
                 )
                 metadata = b""
         else:
-            binary = stream.type == MODEL and archive.load_model().space.symbols == 2
-            values, mode = _of_array(values, stream, binary, what)
+            stream = archive.directory.streams[block.stream]
+            values, mode = _of_array(values, stream, archive.symbols_of(block) == 2, what)
         if images.written_name(dest.name, mode) != dest.name:
             raise UsageError(
                 f"{what} has the mode {mode}, which {dest.suffix} files do not hold without loss; "

@@ -58,8 +58,12 @@ class ReadTimes:
         """What ``decode`` gives, and its time is kept."""
         start = self.clock()
         values = decode()
-        self.times.append((len(values), self.clock() - start))
+        self.add(len(values), self.clock() - start)
         return values
+
+    def add(self, items: int, seconds: float) -> None:
+        """The time of a block that has been decoded."""
+        self.times.append((items, seconds))
 
     def cost(self) -> ReadCost | None:
         """None without a block. The first of several does not count: decoders are compiled or loaded for it."""

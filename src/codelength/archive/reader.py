@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import math
@@ -9,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -26,7 +27,17 @@ from codelength.archive.layout import (
     VERSION,
     Header,
 )
-from codelength.archive.model import Model, ModelLoader, ModelResolver, known_features, load_model
+from codelength.archive.model import (
+    Model,
+    ModelLoader,
+    ModelResolver,
+    ProgramLoader,
+    known_features,
+    load_model,
+    load_program,
+)
+from codelength.archive.ordered import in_order
+from codelength.archive.ragged import Values
 from codelength.archive.selection import Selection, lost_with, output_bytes, select
 from codelength.errors import (
     ArchiveError,
@@ -50,12 +61,13 @@ OUTPUT_BYTES = 2**30
 
 @dataclass(frozen=True)
 class Items:
-    """Decoded items of one block: ``values`` (n, *shape) are the entries numbered ``entries`` (n,)."""
+    """Decoded items of one block: ``values`` (n, *shape), or of several shapes, are the entries numbered ``entries``
+    (n,)."""
 
     block: int
     mode: str
     entries: np.ndarray
-    values: np.ndarray
+    values: Values
 
 
 @dataclass
@@ -69,6 +81,7 @@ class Archive:
     _size: int
     _blocks: Blocks
     _last_block: tuple[int, np.ndarray] = (-1, np.zeros(0, np.uint8))
+    jobs: int = 1
 
     @staticmethod
     def open(
@@ -77,13 +90,16 @@ class Archive:
         *,
         max_memory: int | None = MEMORY,
         model_loader: ModelLoader = load_model,
+        program_loader: ProgramLoader = load_program,
         features: Collection[int] | None = None,
+        jobs: int = 1,
     ) -> Archive:
         """Open an archive and check all of it but its blocks.
 
         model_resolver: finds a model that is not embedded, by SHA-256 and name.
         max_memory: bytes of memory that decoding may need (None: any).
-        features: numbers of those that are known; the model's own list where None.
+        features: numbers of those of models that are known; the model's own list where None.
+        jobs: blocks that ``iter_blocks`` decodes at a time, each within that memory.
 
         Raises DataError if the file cannot be read; NotAnArchive, NewerVersion, Truncated, CorruptHeader,
         UnknownFeature, TooLarge.
@@ -94,11 +110,13 @@ class Archive:
             limit = math.inf if max_memory is None else max_memory
             frame = read_frame(path, file, limit)
             header, directory = frame.header, frame.directory
-            blocks = Blocks(path, file, header, directory, frame.model_start, model_resolver, model_loader, limit)
-            archive = Archive(path, header, directory, file, frame.size, blocks)
+            blocks = Blocks(
+                path, file, header, directory, frame.model_start, model_resolver, model_loader, program_loader, limit
+            )
+            archive = Archive(path, header, directory, file, frame.size, blocks, jobs=jobs)
             if features is None and model_loader is load_model:
                 features = known_features()
-            unknown = [] if features is None else [n for n in archive.header.features if n not in features]
+            unknown = [] if features is None else [n for n in archive.header.model_features if n not in features]
             if unknown:
                 raise UnknownFeature(
                     f"{path} needs feature {', '.join(map(str, unknown))}, which this version does not know; "
@@ -135,11 +153,12 @@ class Archive:
     @property
     def dims(self) -> int:
         """Elements of all items, as far as known."""
-        total = self.directory.kept_elements
-        for stream, count in self.directory.runs:
-            if self.directory.streams[stream].holds_items:
-                total += count * self.directory.streams[stream].elements
-        return total
+        directory = self.directory
+        return directory.kept_elements + sum(
+            directory.elements(block.stream, block.first, block.first + block.count)
+            for block in directory.blocks
+            if directory.streams[block.stream].holds_items
+        )
 
     @property
     def coded_dims(self) -> int:
@@ -147,18 +166,21 @@ class Archive:
         streams = self.directory.streams
         return sum(n * streams[k].elements for k, n in self.directory.runs if streams[k].type == MODEL)
 
+    def is_coded(self, block: Block) -> bool:
+        """Whether the model or a program codes a block, and no general codec."""
+        return self.directory.streams[block.stream].type == MODEL or block.program > 0
+
     def inspect(self) -> Figures:
         """Sizes and rates, without decoding anything."""
         directory = self.directory
-        types = [stream.type for stream in directory.streams]
-        coded = sum(count for stream, count in directory.runs if types[stream] == MODEL)
+        coded = sum(block.count for block in directory.blocks if self.is_coded(block))
         return Figures(
             items=self.items,
             dims=self.dims,
             archive_bytes=self._size,
-            model_bytes=self.header.model_bytes,
+            model_bytes=self.header.model_bytes + directory.programs_bytes,
             names_bytes=directory.names_bytes,
-            fallback_bytes=sum(block.length for block in directory.blocks if types[block.stream] != MODEL),
+            fallback_bytes=sum(block.length for block in directory.blocks if not self.is_coded(block)),
             fallback_items=directory.items - coded,
             code_length_bits=directory.code_length,
             startup_bits=directory.startup,
@@ -179,8 +201,21 @@ class Archive:
         """The frozen model, embedded or found by the resolver; raises WrongModel, ProgramError, UnknownFeature."""
         return self._blocks.load_model()
 
-    def decode_block(self, block: Block) -> np.ndarray:
-        """Original data of a block: items (n, *shape), or bytes as uint8 (n,).
+    def symbols_of(self, block: Block) -> int | None:
+        """How many symbols the model or the program that codes a block tells apart; None where none does."""
+        if self.directory.streams[block.stream].type == MODEL:
+            return self.load_model().space.symbols
+        return self._blocks.programs.load(block.program).space.symbols if block.program else None
+
+    def load_all(self) -> None:
+        """The model and the programs that the blocks need, proved; raises as decoding does."""
+        if self.needs_model:
+            self.load_model()
+        for number in sorted({block.program for block in self.directory.blocks} - {0}):
+            self._blocks.programs.load(number)
+
+    def decode_block(self, block: Block) -> Any:
+        """Original data of a block: items (n, *shape), or ``Ragged`` where shapes differ, or bytes as uint8 (n,).
 
         Raises CorruptBlock, and whatever ``load_model`` raises.
         """
@@ -195,7 +230,7 @@ class Archive:
         selection: Selection | None = None,
         *,
         damaged: list[Damage] | None = None,
-        decode: Callable[[Block], np.ndarray] | None = None,
+        decode: Callable[[Block], Values] | None = None,
     ) -> Iterator[Items]:
         """Items of every block that holds some of the selection (all where None), in the file's order, a block at a
         time.
@@ -210,26 +245,34 @@ class Archive:
                 advance(len(items.entries))
 
     def _iter_blocks(
-        self, selection: Selection, damaged: list[Damage] | None, decode: Callable[[Block], np.ndarray]
+        self, selection: Selection, damaged: list[Damage] | None, decode: Callable[[Block], Values]
     ) -> Iterator[Items]:
-        for block in self.directory.blocks_in(selection.start, selection.stop):
-            stream = self.directory.streams[block.stream]
-            if not stream.holds_items:
-                continue
+        def wanted() -> Iterator[tuple[Block, Callable[[], Items | None]]]:
+            for block in self.directory.blocks_in(selection.start, selection.stop):
+                if self.directory.streams[block.stream].holds_items:
+                    yield block, functools.partial(self._decode_wanted, block, selection, decode)
+
+        for block, result in in_order(wanted(), self.jobs):
             try:
-                entries = self._wanted(block, selection)
-                if entries is None:
-                    continue
-                numbers, positions = entries
-                values = decode(block)
+                items = result()
             except CorruptBlock as error:
                 if damaged is None:
                     raise
                 damaged.append(Damage(block.number, lost_with(self.directory, block, selection), str(error)))
                 continue
-            if len(positions) != block.count:
-                values = values[positions]
-            yield Items(block.number, stream.mode, numbers, values)
+            if items is not None:
+                yield items
+
+    def _decode_wanted(self, block: Block, selection: Selection, decode: Callable[[Block], Values]) -> Items | None:
+        """The part of a block that is asked for; None if there is none."""
+        entries = self._wanted(block, selection)
+        if entries is None:
+            return None
+        numbers, positions = entries
+        values = decode(block)
+        if len(positions) != block.count:
+            values = values[positions]
+        return Items(block.number, self.directory.streams[block.stream].mode, numbers, values)
 
     def _wanted(self, block: Block, selection: Selection) -> tuple[np.ndarray, np.ndarray] | None:
         """Entry numbers and slots of the part of a block that is asked for; None if there is none.
@@ -240,8 +283,8 @@ class Archive:
         low, high = max(first, block.first), min(last, block.first + block.count)
         if low >= high:
             return None
-        stream = self.directory.streams[block.stream]
-        self._blocks.check_memory(block, stream.elements * block.count)
+        last_rank = block.first + block.count
+        self._blocks.check_memory(block, self.directory.elements(block.stream, block.first, last_rank))
         numbers = self.directory.entries_of(block.stream, low, high)
         positions = selection.positions(numbers)
         if not len(positions):
@@ -352,6 +395,19 @@ class Archive:
         return array
 
     # Checking.
+
+    def check_blocks(self, blocks: Sequence[Block], failed: Callable[[Block, CorruptBlock], None]) -> Iterator[Block]:
+        """Decode blocks, and give each when it has been; ``failed`` is called for those that cannot be decoded."""
+        tasks = ((block, functools.partial(self._check_block, block)) for block in blocks)
+        for block, result in in_order(tasks, self.jobs):
+            try:
+                result()
+            except CorruptBlock as error:
+                failed(block, error)
+            yield block
+
+    def _check_block(self, block: Block) -> None:
+        self.decode_block(block)
 
     def check_file(self) -> None:
         """Compare the checksum of the whole file; raises ArchiveError."""

@@ -91,7 +91,7 @@ def output_bytes(directory: Directory, selection: Selection) -> int:
     """Bytes of the selected entries as they come back: values in their dtype, files as they are."""
     if selection.chosen is not None:
         return sum(
-            directory.streams[stream].item_bytes
+            directory.item_bytes(stream, rank, rank + 1)
             if directory.streams[stream].holds_items
             else directory.sizes[stream][rank]
             for stream, rank in zip(*(part.tolist() for part in directory.locate(selection.chosen)))
@@ -101,7 +101,10 @@ def output_bytes(directory: Directory, selection: Selection) -> int:
         if stream.type == METADATA:
             continue
         first, last = directory.ranks_in(number, selection.start, selection.stop)
-        total += (last - first) * stream.item_bytes if stream.holds_items else sum(directory.sizes[number][first:last])
+        if stream.holds_items:
+            total += directory.item_bytes(number, first, last)
+        else:
+            total += sum(directory.sizes[number][first:last])
     return total
 
 

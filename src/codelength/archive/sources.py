@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 
 from codelength.archive import names as naming
-from codelength.archive.fitting import join
 from codelength.archive.layout import MAX_AXES, MODES, ArrayInfo, is_item_dtype
+from codelength.archive.ragged import join
 from codelength.errors import DataError, UnsafeName, UsageError
 
 PIECE = 2**22

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from codelength.archive.damage import Damage, how_many, lost, show_ranges
+from codelength.archive.directory import Block
 from codelength.archive.figures import Figures
 from codelength.archive.names import safe_name
+from codelength.archive.ragged import Values
 from codelength.archive.reader import Archive, Items
 from codelength.archive.selection import lost_with
 from codelength.archive.sources import ItemClass, Source, encode_name
 from codelength.errors import ArchiveError, CorruptBlock, DataError, UnsafeName
-from codelength.progress import shown
+from codelength.progress import task
 
 
 def verify(archive: Archive, source: Source | None = None) -> Figures:
@@ -24,11 +26,14 @@ def verify(archive: Archive, source: Source | None = None) -> Figures:
     cannot be given back; ArchiveError; DataError (the data differ).
     """
     damaged: list[Damage] = []
-    for block in shown(archive.directory.blocks, "verifying", "blocks"):
-        try:
-            archive.decode_block(block)
-        except CorruptBlock as error:
-            damaged.append(Damage(block.number, lost_with(archive.directory, block), str(error)))
+
+    def failed(block: Block, error: CorruptBlock) -> None:
+        damaged.append(Damage(block.number, lost_with(archive.directory, block), str(error)))
+
+    blocks_of_all = archive.directory.blocks
+    with task("verifying", len(blocks_of_all), "blocks") as advance:
+        for _ in archive.check_blocks(blocks_of_all, failed):
+            advance(1)
     blocks = len(damaged)
     damaged += _refused_names(archive.names)
     if damaged:
@@ -85,10 +90,11 @@ def compare(archive: Archive, source: Source) -> None:
         raise _differ("it holds files of other names, or more or fewer of them")
     classes = {(c.mode, c.dtype.str, tuple(c.shape)): (c, np.asarray(c.entries)) for c in source.classes()}
     for items in archive.iter_blocks():
-        key = items.mode, items.values.dtype.str, items.values.shape[1:]
-        if key not in classes:
-            raise _differ(f"image {items.entries[0]} has another shape or mode")
-        _compare_items(items, *classes[key], source)
+        for shape, numbers in _by_shape(items):
+            key = items.mode, items.values.dtype.str, shape
+            if key not in classes:
+                raise _differ(f"image {items.entries[numbers[0]]} has another shape or mode")
+            _compare_items(items.entries[numbers], items.values[numbers], *classes[key], source)
     kept = [entry for entry in range(directory.entries) if archive.file_size(entry) is not None]
     if kept != list(source.files()):
         raise _differ("it keeps other files whole")
@@ -100,20 +106,34 @@ def compare(archive: Archive, source: Source) -> None:
             raise _differ(f"what the file of image {entry} holds beside its pixels differs")
 
 
-def _compare_items(items: Items, item_class: ItemClass, entries: np.ndarray, source: Source) -> None:
-    positions = np.minimum(np.searchsorted(entries, items.entries), len(entries) - 1)
-    strangers = np.flatnonzero(entries[positions] != items.entries)
+def _by_shape(items: Items) -> list[tuple[tuple[int, ...], np.ndarray]]:
+    """The numbers within ``items`` of those of each shape."""
+    if isinstance(items.values, np.ndarray):
+        return [(items.values.shape[1:], np.arange(len(items.values)))]
+    found: dict[tuple[int, ...], list[int]] = {}
+    for number, value in enumerate(items.values):
+        found.setdefault(value.shape, []).append(number)
+    return [(shape, np.array(numbers)) for shape, numbers in found.items()]
+
+
+def _compare_items(
+    numbers: np.ndarray, values: Values, item_class: ItemClass, entries: np.ndarray, source: Source
+) -> None:
+    """Compare items of one shape with those of these numbers in the source."""
+    positions = np.minimum(np.searchsorted(entries, numbers), len(entries) - 1)
+    strangers = np.flatnonzero(entries[positions] != numbers)
     if len(strangers):
-        raise _differ(f"image {items.entries[strangers[0]]} has another shape or mode")
+        raise _differ(f"image {numbers[strangers[0]]} has another shape or mode")
+    mine = list(values)
     breaks = np.flatnonzero(np.diff(positions) != 1) + 1
     for start, stop in itertools.pairwise([0, *breaks.tolist(), len(positions)]):
         theirs = source.read(item_class, int(positions[start]), int(positions[stop - 1]) + 1)
-        for offset, (mine, other) in enumerate(zip(items.values[start:stop], theirs)):
-            if mine.tobytes() != other.tobytes():
-                raise _differ(f"item {items.entries[start + offset]} differs")
-    for entry, mine in zip(items.entries.tolist(), items.values):
+        for offset, (own, other) in enumerate(zip(mine[start:stop], theirs)):
+            if own.tobytes() != other.tobytes():
+                raise _differ(f"item {numbers[start + offset]} differs")
+    for entry, own in zip(numbers.tolist(), mine):
         again = source.read_again(entry)
-        if again is not None and not np.array_equal(again, mine):
+        if again is not None and not np.array_equal(again, own):
             raise _differ(f"item {entry} differs from what a second library reads")
 
 
