@@ -19,6 +19,7 @@ class File:
     data: bytes = b""
     is_image: bool = True
     metadata: bytes = b""
+    features: tuple[int, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,7 +65,7 @@ def mixed_source(seed: int = 0) -> FolderSource:
 class RawImages:
     """Writes pixels, mode and metadata one behind the other; `.jpg` cannot hold pixels."""
 
-    def written_name(self, name: str, mode: str) -> str:
+    def written_name(self, name: str, mode: str, metadata: bytes = b"") -> str:
         return name if name.endswith(".png") else name + ".png"
 
     def encode(self, values: np.ndarray, mode: str, metadata: bytes, name: str) -> bytes:

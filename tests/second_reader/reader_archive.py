@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from reader_program import KNOWN_FEATURES, Model
 
 HEADER_KEYS = {"features", "kind", "memory", "model", "name", "arrays", "members"}
 FROM_MODEL, KEPT_ITEMS, FILES, METADATA, LEARNED = range(5)
-CONTAINER = {64}
+CONTAINER = {64, 65}
 WITH_ITEMS = (FROM_MODEL, KEPT_ITEMS, LEARNED)
 
 
@@ -396,22 +396,61 @@ class Archive:
         return total.hexdigest()
 
 
-def original_file(entry: Item) -> bytes:
-    """The file of an image whose pixels lay in it uncompressed, from its pixels and its metadata."""
-    source = Bytes(entry.data)
+def pages(entries: list[Item]) -> dict[str, list[Item]]:
+    """The images of each file: mostly one, or the pages of a file, whose first page is given without the `M`."""
+    found: dict[str, list[Item]] = {}
+    at = 0
+    while at < len(entries):
+        first = entries[at]
+        count = int.from_bytes(first.data[1:5], "little") if first.values is not None and first.data[:1] == b"M" else 1
+        file = first.name.removesuffix("/1")
+        some = entries[at : at + count]
+        if count > 1 and [entry.name for entry in some] == [f"{file}/{k + 1}" for k in range(count)]:
+            found[file] = [replace(first, data=first.data[5:]), *some[1:]]
+        else:
+            found[first.name] = [first]
+        at += len(found[file]) if count > 1 and file in found else 1
+    return found
+
+
+def elements(values: np.ndarray, order: int, tile: tuple[int, int]) -> bytes:
+    """The elements of an image as they lay in its file."""
+    if order == 2:
+        bottom_up = values[::-1].reshape(len(values), values.shape[1], -1)[:, :, ::-1].reshape(len(values), -1)
+        return np.pad(bottom_up, ((0, 0), (0, -bottom_up.shape[1] % 4))).tobytes()
+    if order < 2:
+        return values.astype(values.dtype.newbyteorder("<>"[order])).tobytes()
+    if order == 40:
+        rows = b""
+        for row in values.reshape(len(values), -1).tolist():
+            bits = "".join(f"{value:012b}" for value in row)
+            bits += "0" * (-len(bits) % 8)
+            rows += int(bits, 2).to_bytes(len(bits) // 8, "big")
+        return rows
+    check(order > 9 and not order & ~(8 + 1 + 2 + 4 + 16), "an order that is not known")
+    stored = values.dtype.newbyteorder("<>"[order & 1])
+    if order & 2:
+        middle = 1 << 8 * values.dtype.itemsize - 1
+        values, stored = values.astype(np.int64) - middle, np.dtype(stored.str.replace("u", "i"))
+    found = b""
+    for plane in np.moveaxis(values, -1, 0) if order & 4 else [values]:
+        height, width = tile if order & 16 else plane.shape[:2]
+        for y in range(0, len(plane), height):
+            for x in range(0, plane.shape[1], width):
+                found += plane[y : y + height, x : x + width].astype(stored).tobytes()
+    return found
+
+
+def original_file(*images: Item) -> bytes:
+    """The file of images whose pixels lay in it uncompressed, from their pixels and the metadata of the first."""
+    source = Bytes(images[0].data)
     check(source.take(1) == b"R", "metadata of another kind")
     order, runs = source.fixed(1), []
     for _ in range(source.fixed(4)):
         runs.append((source.fixed(8), source.fixed(8)))
-    rest, values = Bytes(source.take(len(source.data) - source.at)), entry.values
-    if order == 1:
-        pixels = values.astype(values.dtype.newbyteorder(">")).tobytes()
-    elif order == 2:
-        bottom_up = values[::-1].reshape(len(values), values.shape[1], -1)[:, :, ::-1].reshape(len(values), -1)
-        pixels = np.pad(bottom_up, ((0, 0), (0, -bottom_up.shape[1] % 4))).tobytes()
-    else:
-        pixels = values.tobytes()
-    file, source = b"", Bytes(pixels)
+    tile = (source.fixed(4), source.fixed(4)) if order >= 8 and order & 16 else (0, 0)
+    rest = Bytes(source.take(len(source.data) - source.at))
+    file, source = b"", Bytes(b"".join(elements(image.values, order, tile) for image in images))
     for offset, length in runs:
         file += rest.take(offset - len(file)) + source.take(length)
     return file + rest.take(len(rest.data) - rest.at)

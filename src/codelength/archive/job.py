@@ -24,14 +24,28 @@ NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 class ImageWriter(Protocol):
     """Makes image files of pixels; the data layer has one."""
 
-    def written_name(self, name: str, mode: str) -> str:
-        """The name to write to: the same if its format holds the mode without loss, else with an extension
-        added.
+    def written_name(self, name: str, mode: str, metadata: bytes = b"") -> str:
+        """The name to write to: the same if its format holds the mode without loss, or the metadata gives the file back
+        byte for byte; else with an extension added.
         """
         ...
 
     def encode(self, values: np.ndarray, mode: str, metadata: bytes, name: str) -> bytes:
         """The bytes of the image file."""
+        ...
+
+    def pages(self, metadata: bytes) -> int:
+        """Of how many items, this one and those behind it, a file is made whose first image has this metadata."""
+        ...
+
+    def page_of_its_own(self, name: str, metadata: bytes) -> tuple[str, bytes]:
+        """Name and metadata of the file that one of several pages is written to by itself."""
+        ...
+
+    def encode_pages(
+        self, values: Sequence[np.ndarray], modes: Sequence[str], metadata: Sequence[bytes], name: str
+    ) -> bytes:
+        """The bytes of a file of several pages."""
         ...
 
 

@@ -35,8 +35,10 @@ IDX_TYPES = {"|u1": 0x08, "|i1": 0x09, ">i2": 0x0B, ">i4": 0x0C, ">f4": 0x0D, ">
 MODEL, ITEMS, FILES, METADATA, LEARNED = 0, 1, 2, 3, 4
 #: The number in a header's features that says that streams of type LEARNED occur.
 PROGRAMS_FEATURE = 64
+#: The number in a header's features that says that metadata of a kind occurs which the first readers did not know.
+FILES_FEATURE = 65
 #: Numbers in a header's features that are the container's own, and no model's.
-CONTAINER_FEATURES = frozenset({PROGRAMS_FEATURE})
+CONTAINER_FEATURES = frozenset({PROGRAMS_FEATURE, FILES_FEATURE})
 MAX_LEVELS = 2**16
 KINDS = ("array", "npz", "idx", "folder")
 _DTYPE = re.compile(r"[|]([bui]1)|[<>]([ui][248]|f[248])")

@@ -37,6 +37,7 @@ class Source(Protocol):
 
     kind, name, arrays, members: as in the header. names: of all entries of a folder, None elsewhere.
     axes: transposition from items to the model's events where it is not to be guessed.
+    features: numbers of what a reader must know of the container beyond its first version.
     """
 
     kind: str
@@ -44,6 +45,9 @@ class Source(Protocol):
     arrays: tuple[ArrayInfo, ...]
     members: tuple[str, ...]
     axes: tuple[int, ...] | None
+
+    @property
+    def features(self) -> tuple[int, ...]: ...
 
     @property
     def items(self) -> int:
@@ -97,6 +101,8 @@ class ArraySource:
 
     Raises DataError for arrays of Python objects.
     """
+
+    features: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -222,10 +228,14 @@ class FolderEntry(Protocol):
     shape: of the pixels, (h, w) or (h, w, channels), with the number of images before it where a whole file is known to
         hold several; () where unknown.
     metadata: what the file holds beside its pixels.
+    features: as of ``Source``.
     """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def features(self) -> tuple[int, ...]: ...
 
     @property
     def is_image(self) -> bool: ...
@@ -288,6 +298,10 @@ class FolderSource:
     @property
     def names(self) -> list[str]:
         return [entry.name for entry in self.entries]
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        return tuple(sorted({number for entry in self.entries for number in entry.features}))
 
     @property
     def has_metadata(self) -> bool:

@@ -226,7 +226,7 @@ class Writer:
         header = Header(
             kind=self.source.kind,
             memory=max([*needs, self._files_memory()]),
-            features=tuple(sorted(features | ({PROGRAMS_FEATURE} if learned else set()))),
+            features=tuple(sorted(features | set(self.source.features) | ({PROGRAMS_FEATURE} if learned else set()))),
             model_bytes=len(model_file),
             model_name=self.model_name,
             model_sha256=NO_MODEL if self.model is None else self.model.sha256,

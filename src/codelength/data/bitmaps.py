@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from codelength.data import containers
+from codelength.data import raw
 from codelength.data.pixels import MODES, Pixels, Unsuitable, check_size
 
 _BLANK = b" \t\n\v\f\r"
@@ -58,7 +58,7 @@ def read_bmp(data: bytes) -> Pixels:
     array = rows.reshape(height, width, 3)[:, :, ::-1] if bits == 24 else rows
     array = np.ascontiguousarray(array)
     runs = [(start, stride * height)]
-    metadata = containers.raw_metadata(data, array, containers.BMP_ROWS, runs)
+    metadata = raw.metadata(data, [array], raw.Order(bottom_up=True), runs)
     return Pixels(array, "RGB" if bits == 24 else "L", metadata)
 
 
@@ -113,8 +113,8 @@ def read_pnm(data: bytes) -> Pixels:
         raise Unsuitable("it is cut short")
     shape = (height, width, channels) if channels else (height, width)
     array = np.frombuffer(data, wide, count, start).astype(dtype).reshape(shape)
-    order = containers.ROWS_BIG_ENDIAN if largest > 255 else containers.ROWS
-    return Pixels(array, mode, containers.raw_metadata(data, array, order, [(start, array.nbytes)]))
+    order = raw.Order(big_endian=largest > 255)
+    return Pixels(array, mode, raw.metadata(data, [array], order, [(start, array.nbytes)]))
 
 
 def encode_pnm(pixels: Pixels) -> bytes:

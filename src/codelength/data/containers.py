@@ -1,23 +1,15 @@
-"""What image files hold besides pixels, taken out so that it can be put back.
+"""What a PNG holds besides pixels, taken out so that it can be put back; zlib streams of exactly so many bytes.
 
-Two forms of *metadata* (bytes, opaque to everybody else; that of compressed TIFFs is in ``tiff``):
+*Metadata* (bytes, opaque to everybody else) ``P``: the ancillary chunks of a PNG. Behind the letter, as in a PNG but
+without checksums: length (4 bytes, big-endian), type (4 bytes), data. An empty ``IDAT`` stands for the pixels.
 
-- ``P``: the ancillary chunks of a PNG. Behind the letter, as in a PNG but without checksums: length
-  (4 bytes, big-endian), type (4 bytes), data. An empty ``IDAT`` stands for the pixels.
-- ``R``: a file whose pixels lie in it as they are (uncompressed TIFF, BMP, PGM, PPM). Behind the letter: one
-  byte for the order of the pixels, the number of runs (4 bytes, little-endian), offset and length of each run
-  (8 bytes each), then the file with those runs cut out. The file comes back byte for byte.
-
-Metadata from an archive is not trusted: ``png_with`` and ``raw_with`` check it and raise DataError.
+Metadata from an archive is not trusted: ``png_with`` checks it and raises DataError.
 """
 
 from __future__ import annotations
 
-import io
 import struct
 import zlib
-
-import numpy as np
 
 from codelength.data.pixels import Unsuitable
 from codelength.errors import DataError
@@ -25,8 +17,6 @@ from codelength.errors import DataError
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Chunks that change which pixels are shown (transparency, animation); they are not carried as metadata.
 REFUSED_CHUNKS = frozenset({b"tRNS", b"acTL", b"fcTL", b"fdAT"})
-
-ROWS, ROWS_BIG_ENDIAN, BMP_ROWS = 0, 1, 2
 
 
 def inflate(data: bytes, size: int) -> bytes:
@@ -125,68 +115,3 @@ def png_with(data: bytes, metadata: bytes) -> bytes:
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-# ---- files that hold their pixels as they are --------------------------------------------------------------
-
-
-def raw_metadata(data: bytes, array: np.ndarray, order: int, runs: list[tuple[int, int]]) -> bytes:
-    """The file without its pixels, which lie in ``runs`` of (offset, length).
-
-    Raises Unsuitable unless putting the pixels back gives the same file.
-    """
-    merged: list[list[int]] = []
-    for offset, length in runs:
-        if merged and sum(merged[-1]) == offset:
-            merged[-1][1] += length
-        else:
-            merged.append([offset, length])
-    rest, at = [], 0
-    for offset, length in merged:
-        if offset < at or offset + length > len(data):
-            raise Unsuitable("its pixels do not lie one behind the other")
-        rest.append(data[at:offset])
-        at = offset + length
-    rest.append(data[at:])
-    head = struct.pack("<BI", order, len(merged)) + b"".join(struct.pack("<QQ", *run) for run in merged)
-    metadata = b"R" + head + b"".join(rest)
-    if raw_with(array, metadata) != data:
-        raise Unsuitable("its pixels are stored in an unusual way")
-    return metadata
-
-
-def raw_with(array: np.ndarray, metadata: bytes) -> bytes:
-    """The file that ``metadata`` was taken from, with these pixels. Raises DataError for bad metadata."""
-    if len(metadata) < 6:
-        raise DataError("the metadata of an image is cut short")
-    order, count = struct.unpack_from("<BI", metadata, 1)
-    start = 6 + 16 * count
-    if order > BMP_ROWS or len(metadata) < start:
-        raise DataError("the metadata of an image is cut short or of an unknown kind")
-    pixels, rest = _in_order(array, order), memoryview(metadata)[start:]
-    out = io.BytesIO()
-    used = 0
-    for i in range(count):
-        offset, length = struct.unpack_from("<QQ", metadata, 6 + 16 * i)
-        gap = offset - out.tell()
-        if gap < 0 or gap > len(rest) or length > len(pixels) - used:
-            raise DataError("the metadata of an image places pixels outside its file")
-        out.write(rest[:gap])
-        rest = rest[gap:]
-        out.write(pixels[used : used + length])
-        used += length
-    if used != len(pixels):
-        raise DataError(f"the metadata of an image has room for {used} bytes of pixels, not for {len(pixels)}")
-    out.write(rest)
-    return out.getvalue()
-
-
-def _in_order(array: np.ndarray, order: int) -> bytes:
-    if order == ROWS_BIG_ENDIAN:
-        return array.astype(array.dtype.newbyteorder(">")).tobytes()
-    if order == BMP_ROWS:
-        # Bottom row first, blue before green before red, each row filled up to four bytes.
-        rows = array[::-1, :, ::-1] if array.ndim == 3 else array[::-1]
-        rows = rows.reshape(len(rows), -1)
-        return np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4))).tobytes()
-    return array.tobytes()

@@ -5,32 +5,38 @@ makes a file of them again. What is promised of a file that is kept as pixels:
 
 - PNG: the same pixels in the same mode, and every ancillary chunk (colour profile, EXIF with its orientation,
   text, gamma, resolution); not the same compressed bytes.
-- TIFF without compression in strips, BMP, PGM, PPM: the same file, byte for byte.
+- TIFF without compression, BMP, PGM, PPM: the same file, byte for byte.
 - TIFF compressed without loss (LZW, deflate, packbits) or of one bit: the same pixels in the same mode, byte
   order and kind of TIFF, and every other tag that can be moved (what the samples mean, resolution, text,
   profile, place on earth); compressed by deflate, in strips.
+- TIFF of several images: the same of each of them.
 - Lossless WebP without further parts: the same pixels in the same mode.
 - JPEG is not read as pixels unless asked for, since pixels do not give the file back.
 
 Modes are Pillow's where it has them: ``1``, ``L``, ``LA``, ``RGB``, ``RGBA``, ``I;16``, and ``LA;16``,
-``RGB;16``, ``RGBA;16``. Whatever the header of a file states beyond that (palettes, transparent colours,
-animations, several pages, other depths, signed and floating-point samples, further samples, planes, inverted
-values), files in which anything follows the end or is left over, files of another format than their name says
-and files that cannot be decoded are left to the caller with a reason. Orientation is never applied to pixels.
+``RGB;16``, ``RGBA;16``.
+
+Whatever the header of a file states beyond that (palettes, transparent colours, animations, other depths,
+floating-point samples, further samples, inverted values), files in which anything follows the end or is left over,
+files of another format than their name says and files that cannot be decoded are left to the caller with a reason.
+Where a TIFF comes back byte for byte, its samples may also be signed, of 12 bits or in planes, and lie in tiles.
+Orientation is never applied to pixels.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
 
-from codelength.data import bitmaps, containers, png, tiff, webp
+from codelength.archive.layout import FILES_FEATURE
+from codelength.data import bitmaps, containers, pages, png, raw, tiff, webp
 from codelength.data.pixels import MODES, Pixels, Unsuitable
 from codelength.errors import DataError
 
@@ -67,10 +73,18 @@ def extension(name: str) -> str:
 
 
 def decode_image(data: bytes, name: str, *, jpeg: bool = False) -> Pixels | str:
-    """The pixels of the file ``name``, or in words why its bytes must be kept instead.
+    """The pixels of the only image of the file ``name``, or in words why its bytes must be kept instead.
 
     jpeg: read JPEG files as pixels, too, which do not give them back.
     """
+    images = decode_images(data, name, jpeg=jpeg)
+    if isinstance(images, str):
+        return images
+    return images[0] if len(images) == 1 else f"it holds several images ({len(images)})"
+
+
+def decode_images(data: bytes, name: str, *, jpeg: bool = False) -> list[Pixels] | str:
+    """All images of a file, for which ``encode_images`` makes one again; else as ``decode_image``."""
     form = form_of(name)
     if form == "JPEG" and not jpeg:
         return "JPEG files are kept as they are, since pixels do not give them back"
@@ -115,24 +129,50 @@ def _read_jpeg(data: bytes) -> Pixels:
             return Pixels(np.array(image), image.mode)
 
 
-_READERS: dict[str, Callable[[bytes], Pixels]] = {
-    "PNG": png.read,
+def _alone(read: Callable[[bytes], Pixels]) -> Callable[[bytes], list[Pixels]]:
+    return lambda data: [read(data)]
+
+
+_READERS: dict[str, Callable[[bytes], list[Pixels]]] = {
+    "PNG": _alone(png.read),
     "TIFF": tiff.read,
-    "BMP": bitmaps.read_bmp,
-    "PPM": bitmaps.read_pnm,
-    "WEBP": _read_webp,
-    "JPEG": _read_jpeg,
+    "BMP": _alone(bitmaps.read_bmp),
+    "PPM": _alone(bitmaps.read_pnm),
+    "WEBP": _alone(_read_webp),
+    "JPEG": _alone(_read_jpeg),
 }
 
 
 # ---- from pixels to bytes -----------------------------------------------------------------------------------
 
 
-def written_name(name: str, mode: str) -> str:
-    """The name that pixels are written back to: the same, if its format is lossless and holds the mode."""
-    if mode in HELD.get(FORMATS.get(extension(name), ""), ()):
+def written_name(name: str, mode: str, metadata: bytes = b"") -> str:
+    """The name that pixels are written back to: the same, if its format is lossless and holds the mode, or the metadata
+    gives the file back byte for byte."""
+    if pages.unmarked(metadata)[:1] == b"R" or mode in HELD.get(FORMATS.get(extension(name), ""), ()):
         return name
     return name + (".png" if mode in HELD["PNG"] else ".tif")
+
+
+def features_of(name: str, mode: str, metadata: bytes) -> tuple[int, ...]:
+    """Numbers of what a reader of the first archives did not know, and must for this image."""
+    kind = metadata[:1]
+    new = kind == b"M" or (kind == b"R" and (raw.is_new(metadata) or (written_name(name, mode) != name)))
+    return (FILES_FEATURE,) if new else ()
+
+
+def encode_images(images: Sequence[Pixels], name: str) -> bytes:
+    """The file that all images of a file (``decode_images``) are written back to; raises what ``encode_image`` does."""
+    if len(images) == 1:
+        return encode_image(images[0], name)
+    for image in images:
+        _check(image)
+    first = dataclasses.replace(images[0], metadata=pages.unmarked(images[0].metadata))
+    if first.metadata[:1] == b"R":
+        return raw.joined([image.array for image in images], first.metadata)
+    if FORMATS.get(extension(name)) != "TIFF":
+        raise DataError(f"expected pages of a TIFF, got those of {name!r}")
+    return tiff.encode([first, *images[1:]])
 
 
 def encode_image(pixels: Pixels, name: str) -> bytes:
@@ -142,21 +182,15 @@ def encode_image(pixels: Pixels, name: str) -> bytes:
 
     Raises DataError if array and mode do not belong together, for an unknown mode, and for bad metadata.
     """
+    _check(pixels)
     array, mode, metadata = pixels.array, pixels.mode, pixels.metadata
-    if mode not in MODES:
-        raise DataError(f"expected one of the modes {', '.join(MODES)}, got {mode!r}")
-    dtype, channels = MODES[mode]
-    if array.dtype != np.dtype(dtype) or array.ndim < 2 or array.shape[2:] != ((channels,) if channels else ()):
-        raise DataError(f"expected {dtype} pixels for the mode {mode}, got {array.dtype} of shape {array.shape}")
-    if 0 in array.shape:
-        raise DataError(f"expected an image with pixels, got the shape {array.shape}")
     if metadata[:1] == b"R":
-        return containers.raw_with(array, metadata)
+        return raw.joined([array], metadata)
     target = FORMATS[extension(written_name(name, mode))]
     if metadata and metadata[:1] != {"PNG": b"P", "TIFF": b"T"}.get(target):
         raise DataError(f"the metadata of {name!r} is of an unknown kind, or not for its format")
     if target == "TIFF":
-        return tiff.encode(pixels)
+        return tiff.encode([pixels])
     if target == "PPM":
         return bitmaps.encode_pnm(pixels)
     stream = io.BytesIO()
@@ -166,6 +200,18 @@ def encode_image(pixels: Pixels, name: str) -> bytes:
     if target == "WEBP" and mode == "RGBA":
         return webp.with_alpha(data)
     return containers.png_with(data, metadata) if metadata else data
+
+
+def _check(pixels: Pixels) -> None:
+    """Raise DataError unless array and mode belong together."""
+    array, mode = pixels.array, pixels.mode
+    if mode not in MODES:
+        raise DataError(f"expected one of the modes {', '.join(MODES)}, got {mode!r}")
+    dtype, channels = MODES[mode]
+    if array.dtype != np.dtype(dtype) or array.ndim < 2 or array.shape[2:] != ((channels,) if channels else ()):
+        raise DataError(f"expected {dtype} pixels for the mode {mode}, got {array.dtype} of shape {array.shape}")
+    if 0 in array.shape:
+        raise DataError(f"expected an image with pixels, got the shape {array.shape}")
 
 
 def _image(array: np.ndarray, mode: str) -> Image.Image:
@@ -178,8 +224,19 @@ def _image(array: np.ndarray, mode: str) -> Image.Image:
 class ImageFiles:
     """Makes the image files of an archive of a folder (``codelength.archive.job.ImageWriter``)."""
 
-    def written_name(self, name: str, mode: str) -> str:
-        return written_name(name, mode)
+    def written_name(self, name: str, mode: str, metadata: bytes = b"") -> str:
+        return written_name(name, mode, metadata)
 
     def encode(self, values: np.ndarray, mode: str, metadata: bytes, name: str) -> bytes:
         return encode_image(Pixels(values, mode, metadata), name)
+
+    def pages(self, metadata: bytes) -> int:
+        return pages.count(metadata)
+
+    def page_of_its_own(self, name: str, metadata: bytes) -> tuple[str, bytes]:
+        return pages.alone(name, metadata)
+
+    def encode_pages(
+        self, values: Sequence[np.ndarray], modes: Sequence[str], metadata: Sequence[bytes], name: str
+    ) -> bytes:
+        return encode_images([Pixels(*page) for page in zip(values, modes, metadata)], name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
+import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +15,8 @@ from PIL import Image
 
 from codelength.archive.layout import MAX_ELEMENTS
 from codelength.data import bitmaps, containers, png, proof, tiff, webp
-from codelength.data.images import WARNINGS_LOCK, decode_image, encode_image, form_of
+from codelength.data.images import WARNINGS_LOCK, decode_images, encode_images, features_of, form_of
+from codelength.data.pages import name_of as page_name
 from codelength.data.pixels import Pixels, Unsuitable
 from codelength.data.scan import Entry
 from codelength.data.stable import Stamp
@@ -44,6 +47,7 @@ class ImageFile:
         images before it where there are several; () where unknown.
     metadata: what it holds besides pixels.
     stamp: the file as it was looked at.
+    images: of a file of several images that are kept as pixels, each; the file itself then has no mode and no reason.
     """
 
     entry: Entry
@@ -53,6 +57,7 @@ class ImageFile:
     metadata: bytes
     reason: str
     stamp: Stamp
+    images: tuple[Page, ...] = ()
 
     @property
     def name(self) -> str:
@@ -66,29 +71,47 @@ class ImageFile:
     @property
     def anew(self) -> str:
         """In a sentence what comes back of a file that does not come back byte for byte; "" for all others."""
-        return ANEW[form_of(self.name)] if self.mode and self.metadata[:1] != b"R" else ""
+        images = self.parts
+        return ANEW[form_of(self.name)] if images[0].mode and not proof.gives_back(images[0].metadata) else ""
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """What a reader must know (``codelength.archive.sources.FolderEntry``)."""
+        return features_of(self.name, self.mode, self.metadata)
+
+    @property
+    def parts(self) -> Sequence[ImageFile | Page]:
+        """What an archive has entries of: the images of the file, or itself."""
+        return self.images or (self,)
 
     def read_pixels(self) -> np.ndarray:
         """The pixels, read anew. Raises DataError if the file has changed."""
-        return self._pixels()[1].array
+        return self.read_images()[1][0].array
 
     def read_again(self) -> np.ndarray | None:
         """The same pixels as another library reads them; None where there is no other.
 
         Raises DataError if the file has changed, or the other library cannot read it.
         """
-        data, pixels = self._pixels()
+        return self.read_again_image(0)
+
+    def read_again_image(self, number: int) -> np.ndarray | None:
+        """The same of one of several images."""
+        data, images = self.read_images()
         try:
-            return proof.read_again(data, form_of(self.name), pixels)
+            return next(itertools.islice(proof.read_again(data, form_of(self.name), images), number, None))
         except Unsuitable as reason:
             raise DataError(f"expected {self.entry.shown} to be read by two libraries, but {reason}") from None
 
-    def _pixels(self) -> tuple[bytes, Pixels]:
+    def read_images(self) -> tuple[bytes, list[Pixels]]:
+        """The file and all its images, read anew. Raises DataError if the file has changed."""
         data, _ = self.entry.read_whole(self.stamp)
-        pixels = decode_image(data, self.name, jpeg=self.mode != "")
-        if isinstance(pixels, str) or (pixels.mode, pixels.metadata) != (self.mode, self.metadata):
+        images = decode_images(data, self.name, jpeg=self.mode != "")
+        if isinstance(images, str) or [(i.mode, i.metadata) for i in images] != [
+            (p.mode, p.metadata) for p in self.parts
+        ]:
             raise DataError(f"{self.entry.shown} changed while it was being read; start again")
-        return data, pixels
+        return data, images
 
     def read_bytes(self) -> Iterator[bytes]:
         """The bytes of the file, in pieces, as far as it was long when it was looked at.
@@ -96,6 +119,51 @@ class ImageFile:
         Raises DataError if it cannot be read or has changed.
         """
         return (piece for piece, _ in self.entry.read_pieces(self.stamp))
+
+
+@dataclass(frozen=True)
+class Page:
+    """One of several images of a file. number: from 0. mode, shape, metadata: as of ``ImageFile``."""
+
+    name: str
+    mode: str
+    shape: tuple[int, ...]
+    metadata: bytes
+    number: int
+    held: HeldFile
+    is_image: bool = True
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """As of ``ImageFile``."""
+        return features_of(self.name, self.mode, self.metadata)
+
+    def read_pixels(self) -> np.ndarray:
+        """The pixels. Raises DataError if the file has changed since it was looked at."""
+        return self.held.images()[self.number].array
+
+    def read_again(self) -> np.ndarray | None:
+        """As of ``ImageFile``."""
+        return self.held.file.read_again_image(self.number)
+
+    def read_bytes(self) -> Iterator[bytes]:
+        raise AssertionError("a page is no file")
+
+
+class HeldFile:
+    """A file of several images, which is read once for all of them that are asked for one after the other."""
+
+    file: ImageFile
+    _last: tuple[HeldFile, list[Pixels]] | None = None
+    _lock = threading.Lock()
+
+    def images(self) -> list[Pixels]:
+        """All images of the file; those of the file that was asked for last are kept."""
+        with HeldFile._lock:
+            if HeldFile._last is None or HeldFile._last[0] is not self:
+                HeldFile._last = None
+                HeldFile._last = self, self.file.read_images()[1]
+            return HeldFile._last[1]
 
 
 def look(entry: Entry, *, jpeg: bool = False, keep: bool = False) -> ImageFile:
@@ -112,21 +180,29 @@ def look(entry: Entry, *, jpeg: bool = False, keep: bool = False) -> ImageFile:
     if free is not None and entry.size > free // MEMORY_SHARE:
         return ImageFile(entry, False, "", (), b"", "it is too large for this machine's memory", entry.stamp())
     data, stamp = entry.read_whole()
-    pixels = AS_ASKED if keep else decode_image(data, entry.name, jpeg=jpeg)
-    if isinstance(pixels, Pixels):
+    images = AS_ASKED if keep else decode_images(data, entry.name, jpeg=jpeg)
+    if not isinstance(images, str):
         try:
             form = form_of(entry.name)
-            if pixels.metadata[:1] == b"R":  # compared byte by byte when it was read
-                proof.confirm(data, form, pixels)
+            if proof.gives_back(images[0].metadata):  # compared byte by byte when it was read
+                proof.confirm(data, form, images)
             else:
-                proof.prove(data, form, pixels, encode_image(pixels, entry.name))
+                proof.prove(data, form, images, encode_images(images, entry.name))
         except (Unsuitable, DataError) as reason:
-            pixels = str(reason)
-        else:
-            shape = pixels.array.shape
-            return ImageFile(entry, True, pixels.mode, shape, pixels.metadata, "", stamp)
-    shape = stated_shape(data)
-    return ImageFile(entry, bool(shape), "", shape, b"", pixels, stamp)
+            images = str(reason)
+    if isinstance(images, str):
+        shape = stated_shape(data)
+        return ImageFile(entry, bool(shape), "", shape, b"", images, stamp)
+    if len(images) == 1:
+        (pixels,) = images
+        return ImageFile(entry, True, pixels.mode, pixels.array.shape, pixels.metadata, "", stamp)
+    held = HeldFile()
+    pages = tuple(
+        Page(page_name(entry.name, number), image.mode, image.array.shape, image.metadata, number, held)
+        for number, image in enumerate(images)
+    )
+    held.file = ImageFile(entry, True, "", stated_shape(data), b"", "", stamp, pages)
+    return held.file
 
 
 _STATED: tuple[tuple[bytes, Callable[[bytes], tuple[int, ...]]], ...] = (

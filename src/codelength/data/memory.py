@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from codelength.data.dataset import DataSet
-from codelength.data.images import encode_image
+from codelength.data.images import encode_image, features_of
 from codelength.data.pixels import MODES, Pixels
 from codelength.data.reduced import Reduced, expand
 from codelength.errors import DataError
@@ -34,6 +34,16 @@ class MemoryImage:
     def size(self) -> int:
         """Bytes of its pixels."""
         return math.prod(self.shape) * np.dtype(MODES[self.mode][0]).itemsize
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """What a reader must know (``codelength.archive.sources.FolderEntry``)."""
+        return features_of(self.name, self.mode, self.metadata)
+
+    @property
+    def parts(self) -> tuple[MemoryImage]:
+        """What an archive has entries of."""
+        return (self,)
 
     def load(self) -> Pixels:
         return Pixels(self.read_pixels(), self.mode, self.metadata)

@@ -301,7 +301,7 @@ class _Images(Opened):
 
     @cached_property
     def archived(self) -> Source:
-        return FolderSource(self._looked_at)
+        return FolderSource([part for file in self._looked_at for part in file.parts])
 
     @property
     def size(self) -> int:
@@ -315,7 +315,7 @@ class _Images(Opened):
             files=len(self._looked_at),
             exact=len(self._looked_at) - sum(anew.values()),
             anew=anew,
-            kept=counted(file.reason for file in files if file.is_image and not file.mode),
+            kept=counted(file.reason for file in files if file.is_image),
             notes=() if self.bundle is None else (_BUNDLE.format(self.name),),
         )
 

@@ -6,7 +6,7 @@
 | compressed TIFF | ``tiff`` | tifffile (LZW without imagecodecs: Pillow) | ``tiff`` | tifffile |
 | lossless WebP | Pillow | imagecodecs | Pillow | imagecodecs |
 | JPEG, where asked for | Pillow | nobody | Pillow (PNG) | ``png`` |
-| TIFF as it lies, BMP, PGM, PPM | ``tiff``, ``bitmaps`` | tifffile, Pillow | ``containers`` | the same bytes |
+| TIFF as it lies, BMP, PGM, PPM | ``tiff``, ``bitmaps`` | tifffile, Pillow | ``raw`` | the same bytes |
 
 Nothing here is needed to read an archive.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -23,27 +24,27 @@ import numpy as np
 from PIL import Image
 
 from codelength.data import png, tiff, webp
+from codelength.data.pages import unmarked
 from codelength.data.pixels import MODES, Pixels, Unsuitable
 
 _BEYOND_PILLOW = ("LA;16", "RGB;16", "RGBA;16")
 
 
-def prove(data: bytes, form: str, pixels: Pixels, written: bytes) -> None:
+def prove(data: bytes, form: str, images: Sequence[Pixels], written: bytes) -> None:
     """Raise Unsuitable unless another library reads the same pixels from a file and from what is written for it.
 
     data: the file. form: its format, as in ``codelength.data.images.FORMATS``, or ``JPEG``.
-    pixels: what was read. written: the file that they would come back as.
+    images: what was read. written: the file that they would come back as.
     """
-    if pixels.metadata[:1] == b"R":
+    if gives_back(images[0].metadata):
         if written != data:
             raise Unsuitable("its pixels would not give the same file back")
         return
     if form == "TIFF":
-        found, facts = _tiff(data, pixels.mode)
-        back, facts_back = _tiff(written, pixels.mode)
-        if facts != facts_back or tiff.read(written).metadata != pixels.metadata:
-            raise Unsuitable(f"what its pixels mean would not come back (as {facts_back}, not as {facts})")
-    elif form == "WEBP":
+        _prove_tiff(data, images, written)
+        return
+    (pixels,) = images
+    if form == "WEBP":
         found, back = _webp(data), _webp(written)
         webp.check(written)
     else:
@@ -57,30 +58,54 @@ def prove(data: bytes, form: str, pixels: Pixels, written: bytes) -> None:
         raise Unsuitable("its pixels would not come back in the file that is written for them")
 
 
-def confirm(data: bytes, form: str, pixels: Pixels) -> None:
+def _prove_tiff(data: bytes, images: Sequence[Pixels], written: bytes) -> None:
+    if [image.metadata for image in tiff.read(written)] != [image.metadata for image in images]:
+        raise Unsuitable("what its pixels mean would not come back")
+    modes = [image.mode for image in images]
+    for pixels, (found, facts), (back, facts_back) in zip(images, _tiff(data, modes), _tiff(written, modes)):
+        if facts != facts_back:
+            raise Unsuitable(f"what its pixels mean would not come back (as {facts_back}, not as {facts})")
+        if not _same(found, pixels):
+            raise Unsuitable("two libraries read different pixels from it")
+        if not _same(back, pixels):
+            raise Unsuitable("its pixels would not come back in the file that is written for them")
+
+
+def gives_back(metadata: bytes) -> bool:
+    """Whether a file, of whose first image this is the metadata, comes back byte for byte."""
+    return unmarked(metadata)[:1] == b"R"
+
+
+def confirm(data: bytes, form: str, images: Sequence[Pixels]) -> None:
     """Raise Unsuitable if another library reads other pixels from a file that comes back byte for byte."""
-    found = read_again(data, form, pixels)
-    if found is not None and not _same(found, pixels):
-        raise Unsuitable("two libraries read different pixels from it")
+    for found, pixels in zip(read_again(data, form, images), images):
+        if found is not None and not _same(found, pixels):
+            raise Unsuitable("two libraries read different pixels from it")
 
 
-def read_again(data: bytes, form: str, pixels: Pixels) -> np.ndarray | None:
-    """The pixels of a file as another library than the first reads them.
+def read_again(data: bytes, form: str, images: Sequence[Pixels]) -> Iterator[np.ndarray | None]:
+    """The images of a file as another library than the first reads them.
 
     None where there is no other, or it cannot read a file that comes back byte for byte anyway.
 
     Raises Unsuitable if it cannot read another.
     """
+    pixels = images[0]
     if form == "JPEG" or (form != "TIFF" and pixels.mode in _BEYOND_PILLOW):
-        return None
+        yield None
+        return
+    count = 0
     try:
         if form == "TIFF":
-            return _as_mode(_tiff(data, pixels.mode)[0], pixels.mode)
-        return _webp(data) if form == "WEBP" else _pillow(data, form, pixels.mode)
+            for array, _ in _tiff(data, [image.mode for image in images]):
+                yield _as_mode(array, images[count].mode)
+                count += 1
+        else:
+            yield _webp(data) if form == "WEBP" else _pillow(data, form, pixels.mode)
     except Unsuitable:
-        if pixels.metadata[:1] == b"R":
-            return None
-        raise
+        if not gives_back(pixels.metadata):
+            raise
+        yield from [None] * (len(images) - count)
 
 
 def _same(array: np.ndarray, pixels: Pixels) -> bool:
@@ -88,7 +113,11 @@ def _same(array: np.ndarray, pixels: Pixels) -> bool:
 
 
 def _as_mode(array: np.ndarray, mode: str) -> np.ndarray:
-    """An array in the dtype of a mode, as long as none of its values changes thereby."""
+    """An array in the dtype of a mode, as long as none of its values changes thereby; signed numbers as ``raw`` has
+    them."""
+    if array.dtype.kind == "i" and array.dtype.itemsize <= 2:
+        unsigned = array.astype(f"u{array.dtype.itemsize}")
+        return unsigned ^ unsigned.dtype.type(1 << (8 * unsigned.dtype.itemsize - 1))
     out = array.astype(MODES[mode][0])
     return out if np.array_equal(out, array) else array
 
@@ -107,28 +136,35 @@ def _tifffile() -> Any:
     return tifffile
 
 
-def _tiff(data: bytes, mode: str) -> tuple[np.ndarray, tuple[Any, ...]]:
-    """Pixels, and what they mean: photometric interpretation, samples, bits, sample format, further samples."""
+def _tiff(data: bytes, modes: Sequence[str]) -> Iterator[tuple[np.ndarray, tuple[Any, ...]]]:
+    """Pixels, and what they mean (photometric interpretation, samples, bits, sample format, further samples), of each
+    image."""
     try:
         with _tifffile().TiffFile(io.BytesIO(data)) as file:
-            if len(file.pages) != 1:
-                raise Unsuitable(f"it holds several images, as tifffile reads it ({len(file.pages)})")
-            page = file.pages[0]
-            facts = (
-                int(page.photometric),
-                int(page.samplesperpixel),
-                page.bitspersample,
-                page.sampleformat,
-                tuple(int(kind) for kind in page.extrasamples),
-                int(page.planarconfig or 1) if page.samplesperpixel > 1 else 1,
-            )
-            if page.compression != tiff.LZW or _has_imagecodecs():
-                return page.asarray(), facts
-    except Unsuitable:
+            if len(file.pages) != len(modes):
+                raise Unsuitable(f"it holds {len(file.pages)} images, as tifffile reads it, not {len(modes)}")
+            for number, mode in enumerate(modes):
+                yield _tiff_page(data, file.pages[number], mode, len(modes))
+    except (Unsuitable, GeneratorExit):
         raise
     except Exception as error:  # whatever a library makes of a file is its judgement
         raise Unsuitable(f"tifffile cannot read it ({_first_line(error)})") from None
-    if mode in (*_BEYOND_PILLOW, "LA") or (mode == "RGBA" and facts[4] != (2,)):
+
+
+def _tiff_page(data: bytes, page: Any, mode: str, count: int) -> tuple[np.ndarray, tuple[Any, ...]]:
+    planes = int(page.planarconfig or 1) if page.samplesperpixel > 1 else 1
+    facts = (
+        int(page.photometric),
+        int(page.samplesperpixel),
+        page.bitspersample,
+        page.sampleformat,
+        tuple(int(kind) for kind in page.extrasamples),
+        planes,
+    )
+    if page.compression != tiff.LZW or _has_imagecodecs():
+        array = page.asarray()
+        return np.moveaxis(array, 0, -1) if planes == 2 else array, facts
+    if mode in (*_BEYOND_PILLOW, "LA") or (mode == "RGBA" and facts[4] != (2,)) or count > 1:
         raise Unsuitable("imagecodecs is not installed, which confirms LZW pixels of this kind (codelength[compare])")
     return _pillow(data, "TIFF", mode), facts
 

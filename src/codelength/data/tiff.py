@@ -1,8 +1,8 @@
 """TIFF: the structure of a file, its pixels, and a file of pixels, in our own code.
 
 ``parse`` reads headers and tags and decodes nothing. ``read`` gives the pixels of a file of which everything
-is understood, ``encode`` writes such a file. What one of them gets wrong is for another library to find
-(``codelength.data.proof``).
+is understood, one image or several (pages), ``encode`` writes such a file. What one of them gets wrong is for another
+library to find (``codelength.data.proof``).
 
 *Metadata* ``T``: what a compressed TIFF holds besides its pixels. Behind the letter one byte (1: big-endian,
 2: BigTIFF, or their sum), then tags in ascending order: number, type (2 bytes each), count (4 bytes, all
@@ -12,16 +12,17 @@ taken (``CARRIED``). The metadata of the plainest file is empty.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from codelength.data import containers
+from codelength.data import containers, pages, raw
 from codelength.data.pixels import MODES, Pixels, Unsuitable, check_size
 from codelength.errors import DataError
 
@@ -65,7 +66,7 @@ _MODES |= {(2, 3, 8): "RGB", (2, 3, 16): "RGB;16", (2, 4, 8): "RGBA", (2, 4, 16)
 _PHOTOMETRIC = {0: "its values are inverted (white is zero)", 3: "it has a palette", 4: "it is a mask"}
 _PHOTOMETRIC |= {5: "its colours are CMYK or the like", 6: "its colours are YCbCr"}
 
-MAX_DIRECTORIES = 4096
+MAX_DIRECTORIES = 2**16
 _ALIGNMENT = 4096  # bytes, at most, of the zeros between two parts
 _TILE_PIXELS = 2**24  # of all tiles of an image, at most, unless the image itself has a quarter of them
 _STRIP = 2**18  # bytes, about, of the strips that are written
@@ -193,7 +194,7 @@ def stated_shape(data: bytes) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the one image of a file is stored."""
+    """How an image of a file is stored."""
 
     mode: str
     height: int
@@ -202,6 +203,8 @@ class _Layout:
     bits: int
     compression: int
     predictor: int
+    signed: bool
+    planes: bool
     tiled: bool
     block_height: int
     block_width: int
@@ -211,14 +214,16 @@ class _Layout:
     def shape(self) -> tuple[int, ...]:
         return (self.height, self.width) + ((self.samples,) if self.samples > 1 else ())
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether the elements lie in the file as they are."""
+        return self.compression == NONE and self.bits > 1
+
     def row_bytes(self, width: int) -> int:
-        return (width * self.samples * self.bits + 7) // 8
+        return (width * (1 if self.planes else self.samples) * self.bits + 7) // 8
 
 
-def _layout(structure: Structure) -> _Layout:
-    if len(structure.directories) != 1:
-        raise Unsuitable(f"it holds several images ({len(structure.directories)})")
-    (tags,) = structure.directories
+def _layout(structure: Structure, tags: dict[int, Tag]) -> _Layout:
     value, values = structure.value, structure.values
     width, height, samples = value(tags, WIDTH), value(tags, HEIGHT), value(tags, SAMPLES, 1)
     check_size(width, height)
@@ -226,11 +231,13 @@ def _layout(structure: Structure) -> _Layout:
     if len(set(every_bits)) != 1 or len(set(formats)) != 1:
         raise Unsuitable("its samples have several depths or types")
     bits, form, photometric = every_bits[0], formats[0], value(tags, PHOTOMETRIC)
-    if form != 1:
+    compression = value(tags, COMPRESSION, NONE)
+    signed = form == 2 and compression == NONE and bits in (8, 16)
+    if form != 1 and not signed:
         raise Unsuitable(f"its samples are { ({2: 'signed', 3: 'floating-point'}.get(form, 'of an unknown type')) }")
     if photometric in _PHOTOMETRIC:
         raise Unsuitable(_PHOTOMETRIC[photometric])
-    mode = _MODES.get((photometric, samples, bits))
+    mode = _MODES.get((photometric, samples, 16 if bits == 12 and compression == NONE else bits))
     if mode is None:
         count = f"{samples} samples" if samples > 1 else "one sample"
         raise Unsuitable(f"it has {count} of {bits} bits (photometric interpretation {photometric})")
@@ -239,11 +246,13 @@ def _layout(structure: Structure) -> _Layout:
     extra = values(tags, EXTRA, ())
     if len(extra) not in (0, samples - (1 if photometric == 1 else 3)) or set(extra) - {0, 1, 2}:
         raise Unsuitable(f"its further samples are stated as {extra}")
-    if value(tags, PLANES, 1) != 1:
+    planar = value(tags, PLANES, 1)
+    if planar not in (1, 2) or (planar == 2 and (compression != NONE or bits not in (8, 16))):
         raise Unsuitable("its samples lie in separate planes")
     if value(tags, FILL_ORDER, 1) != 1:
         raise Unsuitable("its bits lie in reverse order")
-    compression, predictor = value(tags, COMPRESSION, NONE), value(tags, PREDICTOR, 1)
+    planes = planar == 2 and samples > 1
+    predictor = value(tags, PREDICTOR, 1)
     if compression not in _COMPRESSIONS:
         raise Unsuitable(f"its compression {compression} is not known to be lossless")
     # Without compression the tag means nothing; readers differ in whether they obey it.
@@ -263,63 +272,98 @@ def _layout(structure: Structure) -> _Layout:
     else:
         size, places = (min(rows, height), width), (STRIP_OFFSETS, STRIP_BYTES)
     offsets, counts = (values(tags, number) for number in places)
-    expected = math.ceil(height / max(size[0], 1)) * math.ceil(width / size[1])
+    expected = math.ceil(height / max(size[0], 1)) * math.ceil(width / size[1]) * (samples if planes else 1)
     if not size[0] or not len(offsets) == len(counts) == expected:
         raise Unsuitable(f"it has {len(offsets)} strips or tiles and not {expected}")
     if expected * math.prod(size) > max(_TILE_PIXELS, 4 * width * height):
         raise Unsuitable(f"its tiles have the size {size}, far beyond its pixels")
     blocks = tuple(zip(offsets, counts))
-    return _Layout(mode, height, width, samples, bits, compression, predictor, tiled, *size, blocks)
+    return _Layout(mode, height, width, samples, bits, compression, predictor, signed, planes, tiled, *size, blocks)
 
 
-def read(data: bytes) -> Pixels:
-    """The pixels of a TIFF, and what else it holds.
+def read(data: bytes) -> list[Pixels]:
+    """The images of a TIFF, and what else it holds.
 
-    Raises Unsuitable unless the file holds one image of a mode of ``MODES``, nothing is damaged or left over,
+    Raises Unsuitable unless the file holds images of modes of ``MODES``, nothing is damaged or left over,
     and everything besides the pixels can be put back.
     """
     structure = parse(data)
-    layout = _layout(structure)
-    if layout.compression == NONE and layout.bits > 1:
-        return _stored(data, structure, layout)
-    _check_spans(data, [*structure.spans, *((start, start + size) for start, size in layout.blocks)])
-    metadata = _metadata(structure, layout.mode)
-    return Pixels(_decode(data, structure.order, layout), layout.mode, metadata)
+    layouts = [_layout(structure, tags) for tags in structure.directories]
+    if all(layout.is_stored for layout in layouts):
+        return _stored(data, structure, layouts)
+    for layout in layouts:
+        if layout.signed or layout.planes or layout.bits == 12:
+            raise Unsuitable("some of its images are compressed, and others have samples that are not written anew")
+    _check_spans(data, structure, [(start, start + size) for layout in layouts for start, size in layout.blocks])
+    found = []
+    for tags, layout in zip(structure.directories, layouts):
+        plain = _metadata(structure, tags, layout.mode)
+        found.append(Pixels(_decode(data, structure.order, layout), layout.mode, plain))
+    return pages.marked(found)
 
 
-def _stored(data: bytes, structure: Structure, layout: _Layout) -> Pixels:
-    """Pixels that lie in the file as they are."""
-    if layout.tiled:
-        raise Unsuitable("it is stored in tiles without compression")
+def _stored(data: bytes, structure: Structure, layouts: list[_Layout]) -> list[Pixels]:
+    """Images that lie in the file as they are."""
+    big_endian = structure.order == ">"
+    orders, arrays = set(), []
+    runs: list[tuple[int, int]] = []
+    for layout in layouts:
+        packed = layout.bits == 12
+        order = raw.Order(
+            big_endian=big_endian and layout.bits == 16,
+            signed=layout.signed,
+            planes=layout.planes,
+            tiles=(layout.block_height, layout.block_width) if layout.tiled else (0, 0),
+            packed=packed,
+        )
+        if packed and layout.tiled:
+            raise Unsuitable("it is stored in tiles of 12-bit samples")
+        places = order.tile_runs(layout.shape, layout.blocks) if layout.tiled else list(layout.blocks)
+        rows = layout.height * (layout.samples if layout.planes else 1)
+        expected = layout.row_bytes(layout.width) * rows
+        at = runs[-1][0] + runs[-1][1] if runs else 0
+        for start, size in places:
+            if start < at:
+                raise Unsuitable("its pixels do not lie one behind the other")
+            at = start + size
+        if at > len(data) or sum(size for _, size in places) != expected:
+            raise Unsuitable("it is cut short, or its pixels are stored in an unusual way")
+        pieces = b"".join(data[start : start + size] for start, size in places)
+        arrays.append(order.to_array(pieces, layout.shape, layout.mode))
+        orders.add(order)
+        runs += places
+    if len(orders) > 1:
+        raise Unsuitable("its images are stored in several ways")
+    whole = raw.metadata(data, arrays, orders.pop(), runs)
+    found = [Pixels(array, layout.mode) for array, layout in zip(arrays, layouts)]
+    return pages.marked([dataclasses.replace(found[0], metadata=whole), *found[1:]])
+
+
+def _check_spans(data: bytes, structure: Structure, blocks: list[tuple[int, int]]) -> None:
+    """Raise Unsuitable unless these places cover the file, but for zeros that align what follows them, and what writers
+    of several images leave behind: a header before each, and copies of values that the tags have elsewhere.
+
+    Several images may share a place, but no part of it.
+    """
     at = 0
-    for start, size in layout.blocks:
-        if start < at:
-            raise Unsuitable("its pixels do not lie one behind the other")
-        at = start + size
-    expected = layout.row_bytes(layout.width) * layout.height
-    if at > len(data) or sum(size for _, size in layout.blocks) != expected:
-        raise Unsuitable("it is cut short, or its pixels are stored in an unusual way")
-    pieces = b"".join(data[start : start + size] for start, size in layout.blocks)
-    dtype = MODES[layout.mode][0]
-    array = np.frombuffer(pieces, np.dtype(dtype).newbyteorder(structure.order)).astype(dtype).reshape(layout.shape)
-    order = containers.ROWS_BIG_ENDIAN if structure.order == ">" else containers.ROWS
-    return Pixels(array, layout.mode, containers.raw_metadata(data, array, order, list(layout.blocks)))
-
-
-def _check_spans(data: bytes, spans: list[tuple[int, int]]) -> None:
-    """Raise Unsuitable unless these places cover the file, but for zeros that align what follows them."""
-    at = 0
-    for start, end in sorted(spans):
+    stated = b"".join(data[start:end] for start, end in sorted(structure.spans))
+    for start, end in sorted({*structure.spans, *blocks}):
         if start == end:
             raise Unsuitable("a part of it is missing")
         if start < at:
             raise Unsuitable("its parts overlap")
-        if start - at > _ALIGNMENT or any(data[at:start]):
+        between = data[at:start]
+        if len(structure.directories) > 1:
+            if between[-8:-4] == data[:4] and not structure.big:
+                between = between[:-8]
+            between = b"" if between.rstrip(b"\0") in stated else between
+        if start - at > _ALIGNMENT or any(between):
             raise Unsuitable("something lies between its parts")
         at = end
     if at > len(data):
         raise Unsuitable("it is cut short")
-    if at < len(data):
+    filling = len(structure.directories) > 1 and len(data) - at < 16  # Pillow's, behind each image
+    if at < len(data) and not (filling and not any(data[at:])):
         raise Unsuitable("something follows its end")
 
 
@@ -375,8 +419,7 @@ def _inflate(data: bytes, height: int, row: int, compression: int) -> bytes:
 # ---- metadata and writing ----------------------------------------------------------------------------------
 
 
-def _metadata(structure: Structure, mode: str) -> bytes:
-    (tags,) = structure.directories
+def _metadata(structure: Structure, tags: dict[int, Tag], mode: str) -> bytes:
     others = sorted(set(tags) - STORAGE - CARRIED)
     if others:
         raise Unsuitable(f"it is compressed and holds tags that cannot be moved ({', '.join(map(str, others))})")
@@ -397,11 +440,12 @@ def _metadata(structure: Structure, mode: str) -> bytes:
     return b"" if metadata == _plain(mode) else metadata
 
 
-def _plain(mode: str) -> bytes:
-    """The metadata of the plainest file: colours or black as zero, and a fourth or second sample is alpha."""
+def _plain(mode: str, order: Order = "<", big: bool = False) -> bytes:
+    """The metadata of the plainest image: colours or black as zero, and a fourth or second sample is alpha."""
     channels = MODES[mode][1]
     tags = {PHOTOMETRIC: 2 if channels > 2 else 1} | ({EXTRA: 2} if channels in (2, 4) else {})
-    return b"T\0" + b"".join(struct.pack("<HHIH", number, _SHORT, 1, value) for number, value in tags.items())
+    parts = [struct.pack("<HHI", number, _SHORT, 1) + struct.pack(order + "H", value) for number, value in tags.items()]
+    return b"T" + bytes([(order == ">") + 2 * big]) + b"".join(parts)
 
 
 def _carried(metadata: bytes) -> Iterator[tuple[int, Tag]]:
@@ -421,13 +465,44 @@ def _carried(metadata: bytes) -> Iterator[tuple[int, Tag]]:
         at, last = at + 8 + size, number
 
 
-def encode(pixels: Pixels) -> bytes:
-    """A TIFF of one image, compressed by deflate. Raises DataError for bad metadata."""
-    metadata = pixels.metadata or _plain(pixels.mode)
-    if metadata[:1] != b"T" or len(metadata) < 2 or metadata[1] > 3:
+def encode(images: Sequence[Pixels]) -> bytes:
+    """A TIFF of images, compressed by deflate; of several, the first says byte order and kind for all.
+
+    Raises DataError for bad metadata.
+    """
+    first = images[0].metadata or _plain(images[0].mode)
+    if first[:1] != b"T" or len(first) < 2 or first[1] > 3:
         raise DataError("the metadata of an image is of an unknown kind, or not for its format")
-    order: Order = ">" if metadata[1] & 1 else "<"
-    big = bool(metadata[1] & 2)
+    order: Order = ">" if first[1] & 1 else "<"
+    big = bool(first[1] & 2)
+    head = struct.pack(order + "HHHQ", 43, 8, 0, 0) if big else struct.pack(order + "HI", 42, 0)
+    parts: list[bytes] = []
+    position = 16 if big else 8
+    # Where the offset of the next directory stands, and where that directory lies.
+    links = [(8 if big else 4, 0)]
+    for number, image in enumerate(images):
+        body, tags = _image(image, position, order, big)
+        position += len(body)
+        directory = _directory_bytes(tags, position, order, big)
+        if number + 1 < len(images):
+            directory += bytes(len(directory) % 2)
+        links[-1] = (links[-1][0], position)
+        links.append((position + _next_at(len(tags), big), 0))
+        parts += [body, directory]
+        position += len(directory)
+        if not big and position >= 2**32 - 2**16:
+            raise DataError("expected an image whose TIFF takes less than 4 GiB")
+    out = bytearray(b"".join((b"MM" if order == ">" else b"II", head, *parts)))
+    for place, target in links:
+        struct.pack_into(order + ("Q" if big else "I"), out, place, target)
+    return bytes(out)
+
+
+def _image(pixels: Pixels, position: int, order: Order, big: bool) -> tuple[bytes, dict[int, Tag]]:
+    """The strips of an image that are to lie at ``position``, and its tags."""
+    metadata = pixels.metadata or _plain(pixels.mode, order, big)
+    if metadata[:1] != b"T" or metadata[1:2] != bytes([(order == ">") + 2 * big]):
+        raise DataError("the metadata of an image is of an unknown kind, or not for its file")
     height, width = pixels.array.shape[:2]
     array = pixels.array.reshape(height, width, -1)
     samples, bits = array.shape[2], {"|b1": 1, "|u1": 8, "<u2": 16}[MODES[pixels.mode][0]]
@@ -439,7 +514,7 @@ def encode(pixels: Pixels) -> bytes:
     def put(number: int, type_: int, *values: int) -> None:
         tags[number] = Tag(type_, len(values), np.array(values, order + _INTEGERS[type_]).tobytes())
 
-    position, offsets = 16 if big else 8, []
+    offsets = []
     for strip in strips:
         offsets.append(position)
         position += len(strip) + len(strip) % 2
@@ -457,11 +532,7 @@ def encode(pixels: Pixels) -> bytes:
     put(PLANES, _SHORT, 1)
     if bits > 1:
         put(PREDICTOR, _SHORT, 2)
-    body = b"".join(strip + bytes(len(strip) % 2) for strip in strips)
-    head = (b"MM" if order == ">" else b"II") + (
-        struct.pack(order + "HHHQ", 43, 8, 0, position) if big else struct.pack(order + "HI", 42, position)
-    )
-    return head + body + _directory_bytes(tags, position, order, big)
+    return b"".join(strip + bytes(len(strip) % 2) for strip in strips), tags
 
 
 def _strip(rows: np.ndarray, order: Order, bits: int) -> bytes:
@@ -470,6 +541,11 @@ def _strip(rows: np.ndarray, order: Order, bits: int) -> bytes:
     steps = rows.copy()
     steps[:, 1:] -= rows[:, :-1]
     return zlib.compress(steps.astype(rows.dtype.newbyteorder(order)).tobytes())
+
+
+def _next_at(tags: int, big: bool) -> int:
+    """Where, in a directory of so many tags, the offset of the next one stands."""
+    return 8 + 20 * tags if big else 2 + 12 * tags
 
 
 def _directory_bytes(tags: dict[int, Tag], position: int, order: str, big: bool) -> bytes:
