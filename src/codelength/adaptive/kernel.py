@@ -161,7 +161,7 @@ def code(
     inputs = wk.inputs.shape[0]  # with zeros behind
     line_shift = np.uint64(64 - line_bits)
     half = top >> 1
-    f, t = wk.features, wk.terms
+    f, t, near = wk.features, wk.terms, wk.near
     mu, inv, sidx = wk.mean, wk.inverse, wk.scale_index
     low_mass, high_mass, mass, mass2 = wk.low_mass, wk.high_mass, wk.mass, wk.mass2
     er, es = st.errors, st.signed
@@ -192,13 +192,13 @@ def code(
                         for above in range(ABOVE):
                             for i in range(px - ASIDE, px + ASIDE + 1):
                                 planes[now, c, above, i] = first
-                    w = np.int64(planes[now, c, ry, px - 1])
-                    north = np.int64(planes[now, c, ry - 1, px])
-                    nw = np.int64(planes[now, c, ry - 1, px - 1])
-                    ne = np.int64(planes[now, c, ry - 1, px + 1])
-                    ww = np.int64(planes[now, c, ry, px - 2])
-                    north2 = np.int64(planes[now, c, ry - 2, px])
-                    nne = np.int64(planes[now, c, ry - 2, px + 1])
+                    here = planes[now, c]
+                    r0, r1, r2 = here[ry], here[ry - 1], here[ry - 2]
+                    w, north, nw, ne = r0[px - 1], r1[px], r1[px - 1], r1[px + 1]
+                    ww, north2, nne = r0[px - 2], r2[px], r2[px + 1]
+                    near[0], near[1], near[2], near[3], near[4], near[5] = w, north, nw, ne, ww, north2
+                    near[6], near[7], near[8], near[9] = r1[px - 2], r1[px + 2], r2[px - 1], nne
+                    near[10], near[11] = r0[px - 3], here[ry - 3, px]
 
                     # ------------------------------------------------------------------------- linear predictions
                     dh = abs(w - ww) + abs(north - nw) + abs(north - ne)
@@ -235,24 +235,22 @@ def code(
 
                     # ------------------------------------------------------------------------- activity and blend
                     q = predictors  # the blend's errors tell how much is going on
-                    active = (
-                        2 * np.int64(er[q, c, e0, px - 1]) + 2 * np.int64(er[q, c, e1, px]) + er[q, c, e1, px - 1]
-                        + er[q, c, e1, px + 1] + er[q, c, e0, px - 2] + er[q, c, e2, px]
-                    )  # fmt: skip
+                    errors = er[q, c]
+                    x0, x1, x2 = errors[e0], errors[e1], errors[e2]
+                    active = 2 * (x0[px - 1] + x1[px]) + x1[px - 1] + x1[px + 1] + x0[px - 2] + x2[px]
                     if c == 1:
-                        active = (active + 6 * np.int64(er[q, 0, e0, px])) >> 1
+                        active = (active + 6 * er[q, 0, e0, px]) >> 1
                     elif c > 1:
-                        active = (active + 3 * np.int64(er[q, c - 1, e0, px]) + 3 * np.int64(er[q, c - 2, e0, px])) >> 1
+                        active = (active + 3 * (er[q, c - 1, e0, px] + er[q, c - 2, e0, px])) >> 1
                     active >>= 5  # the mean error, in units of 2^-4
                     aq = class_of(active, tb.classes)
                     blend_weight = 0
                     blend = 0
                     for k in range(predictors):
-                        recent = (
-                            np.int64(er[k, c, e0, px - 1]) + er[k, c, e1, px]
-                            + er[k, c, e1, px - 1] + er[k, c, e1, px + 1]
-                            + ((np.int64(er[k, c, e0, px - 2]) + er[k, c, e2, px]) >> 1)
-                        ) >> 2  # fmt: skip
+                        errors = er[k, c]
+                        x0, x1, x2 = errors[e0], errors[e1], errors[e2]
+                        recent = x0[px - 1] + x1[px] + x1[px - 1] + x1[px + 1] + ((x0[px - 2] + x2[px]) >> 1)
+                        recent >>= 2
                         # Below 2^23, whose square is below 2^46.
                         weight = (np.int64(1) << 36) // (recent * recent + 64) + 1
                         if c > 0:
@@ -263,10 +261,10 @@ def code(
                     mu[q] = clip(blend // ((blend_weight >> 6) + 1), 0, top << 6)
                     sidx[q] = sidx[q + 1] = aq
                     whole = (mu[q] + 32) >> 6
-                    texture = (
-                        (1 if w > whole else 0) | (2 if north > whole else 0) | (4 if nw > whole else 0)
-                        | (8 if ne > whole else 0) | (16 if ww > whole else 0) | (32 if north2 > whole else 0)
-                    )  # fmt: skip
+                    texture = 0
+                    for i in range(6):
+                        if near[i] > whole:
+                            texture |= 1 << i
                     biased = texture | ((min(aq, 31) >> 2) << 6)
                     mu[q + 1] = clip(mu[q] + (st.bias[c, biased] >> 8), 0, top << 6)
                     guess = (mu[q + 1] + 32) >> 6
@@ -276,28 +274,15 @@ def code(
                         high_mass[k] = _ONE
 
                     # ------------------------------------------------------------------------- features of the context
-                    nww = np.int64(planes[now, c, ry - 1, px - 2])
-                    nnw = np.int64(planes[now, c, ry - 2, px - 1])
-                    nee = np.int64(planes[now, c, ry - 1, px + 2])
-                    www = np.int64(planes[now, c, ry, px - 3])
-                    n3 = np.int64(planes[now, c, ry - 3, px])
-                    f[1] = w
-                    f[2] = north
-                    f[3] = nw
-                    f[4] = ne
-                    f[5] = ww
-                    f[6] = north2
+                    for i in range(6):
+                        f[1 + i] = near[i]
                     f[7] = nne
                     f[8] = clip(w + north - nw, 0, top)
                     f[9] = clip(north + ne - nne, 0, top)
                     f[10] = clip(w + ne - north, 0, top)
                     f[11] = clip(2 * w - ww, 0, top)
                     f[12] = clip(2 * north - north2, 0, top)
-                    f[13] = (
-                        min(w, north)
-                        if nw >= max(w, north)
-                        else (max(w, north) if nw <= min(w, north) else w + north - nw)
-                    )
+                    f[13] = clip(w + north - nw, min(w, north), max(w, north))
                     f[14] = (w + north + 1) >> 1
                     f[15] = (w + ne + 1) >> 1
                     f[16] = guess
@@ -308,10 +293,9 @@ def code(
                     f[21] = xp
                     f[22] = row
                     if c > 0:
-                        u = np.int64(planes[now, c - 1, ry, px])
-                        uw = np.int64(planes[now, c - 1, ry, px - 1])
-                        un = np.int64(planes[now, c - 1, ry - 1, px])
-                        unw = np.int64(planes[now, c - 1, ry - 1, px - 1])
+                        beside = planes[now, c - 1]
+                        u, uw = beside[ry, px], beside[ry, px - 1]
+                        un, unw = beside[ry - 1, px], beside[ry - 1, px - 1]
                         f[23] = u
                         f[24] = es[c - 1, s0, px]
                         f[25] = planes[now, c - 2, ry, px] if c > 1 else 0
@@ -334,44 +318,34 @@ def code(
                     f[37] = (mu[q + 1] + 32) & 63
                     f[39] = class_of(abs(w - nw) + abs(north - ne) + abs(ww - w), tb.classes)
                     f[40] = class_of(abs(north - north2) + abs(w - nw) + abs(ne - nne), tb.classes)
-                    near = (
-                        (1 if w > half else 0) | (2 if north > half else 0) | (4 if nw > half else 0)
-                        | (8 if ne > half else 0) | (16 if ww > half else 0) | (32 if north2 > half else 0)
-                    )  # fmt: skip
-                    f[32] = near
+                    bits, coarse = 0, 0
+                    for i in range(6):
+                        if near[i] > half:
+                            bits |= 1 << i
+                        coarse |= (near[i] >> coarse_shift) << (2 * i)
+                    f[32] = bits
+                    f[36] = coarse
                     if uses_far:
-                        near |= (
-                            (64 if nww > half else 0) | (128 if nee > half else 0) | (256 if nnw > half else 0)
-                            | (512 if nne > half else 0) | (1024 if www > half else 0) | (2048 if n3 > half else 0)
-                        )  # fmt: skip
-                        f[33] = near
-                        far = np.int64(0)
+                        for i in range(6, 12):
+                            if near[i] > half:
+                                bits |= 1 << i
+                        for i in range(6, 10):
+                            coarse |= (near[i] >> coarse_shift) << (2 * i)
+                        f[33] = bits
+                        f[38] = coarse
+                        far = 0
                         for i in range(15):
-                            y, x = p.far[i, 0], p.far[i, 1]
-                            far |= (np.int64(1) if planes[now, c, ry + y, px + x] > half else np.int64(0)) << i
-                        f[34] = near | (far & 127) << 12
-                        f[35] = near | far << 12
-                    sh = coarse_shift
-                    f[36] = (
-                        (w >> sh)
-                        | (north >> sh) << 2
-                        | (nw >> sh) << 4
-                        | (ne >> sh) << 6
-                        | (ww >> sh) << 8
-                        | (north2 >> sh) << 10
-                    )
-                    f[38] = f[36] | (nww >> sh) << 12 | (nee >> sh) << 14 | (nnw >> sh) << 16 | (nne >> sh) << 18
+                            if here[ry + p.far[i, 0], px + p.far[i, 1]] > half:
+                                far |= 1 << i
+                        f[34] = bits | (far & 127) << 12
+                        f[35] = bits | far << 12
                     scale = 0
                     if not value_tree:
                         while (active >> (5 + scale + classes_at)) > 0 and scale < most_class:
                             scale += 1
                     f[41] = scale
                     f[45] = biased
-                    f[46] = nww
-                    f[47] = nnw
-                    f[48] = nee
-                    f[49] = www
-                    f[50] = n3
+                    f[46], f[47], f[48], f[49], f[50] = near[6], near[8], near[7], near[10], near[11]
                     for i in range(terms):
                         a = f[p.terms[i, 0]]
                         kind = p.terms[i, 1]

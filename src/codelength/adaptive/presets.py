@@ -207,7 +207,7 @@ def program(size: str, symbols: int, channels: int, kind: str, *, frames: bool =
         contexts = (_COLOUR if colour else _GREY)[: (6, 20, 32)[level]]
         chosen = [
             [_Sizes(8, 4, 10, True)],
-            [_Sizes(6, 4, 8), _Sizes(14, 6, 11, True)],
+            [_Sizes(6, 4, 8), _Sizes(14, 6, 11, True), _Sizes(19, 6, 13)],
             [_Sizes(6, 4, 7), _Sizes(14, 6, 11, True), _Sizes(10, 6, 9, True), _Sizes(19, 6, 13)],
         ][level]
     elif kind == "drawn":
@@ -228,7 +228,7 @@ def program(size: str, symbols: int, channels: int, kind: str, *, frames: bool =
         contexts=contexts,
         double=level == 2,
         maps=level > 0,
-        table_bits=18 if photo else 20,
+        table_bits=21 if level == 2 else 20,
         sets=level + 1,
         most_class=9 if bits > 8 else 4,
         class_shift=1,
@@ -242,6 +242,6 @@ def program(size: str, symbols: int, channels: int, kind: str, *, frames: bool =
         solve=4,
         counter_limit=1020 if kind == "binary" else 255,
         rate_first=60,
-        rate_last={"photo": 12, "drawn": 14, "binary": 6}[kind],
-        rate_final=4,
+        rate_last={"photo": 40, "drawn": 60, "binary": 12}[kind],
+        rate_final=8,
     )

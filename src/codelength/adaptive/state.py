@@ -110,6 +110,7 @@ class Work(NamedTuple):
 
     features: np.ndarray
     terms: np.ndarray
+    near: np.ndarray
     mean: np.ndarray
     inverse: np.ndarray
     scale_index: np.ndarray
@@ -128,12 +129,14 @@ class Work(NamedTuple):
     chances: np.ndarray
 
 
-def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """Zeros that begin with a line of the processor's cache: sixteen counters are one."""
+def aligned(shape: tuple[int, ...], dtype: DTypeLike, value: int = 0) -> np.ndarray:
+    """An array filled with a value that begins with a line of the processor's cache: sixteen counters are one."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.zeros(size + 64, np.uint8)
+    room = np.empty(size + 64, np.uint8)  # numpy asks for large pages where memory is not zeroed by the system
     start = -room.ctypes.data % 64
-    return room[start : start + size].view(dtype).reshape(shape)
+    array = room[start : start + size].view(dtype).reshape(shape)
+    array.fill(value)
+    return array
 
 
 def padded(inputs: int) -> int:
@@ -186,7 +189,7 @@ def numbers_of(program: Program) -> tuple[Settings, Lists]:
         line_bits=program.table_bits - 4,
         sets=program.sets,
         coarse_shift=max(0, program.bits - 2),
-        uses_far=int(any(32 < feature < 36 for feature, _ in program.terms)),
+        uses_far=int(any(32 < feature < 36 or feature == 38 for feature, _ in program.terms)),
     )
     return settings, Lists(
         taps=taps,
@@ -216,8 +219,7 @@ def untaught(program: Program, width: int = 1) -> State:
     knots = [tables.SQUASH[min(max(256 * j - 3072, -3071), 3071) + 3071] for j in range(KNOTS)]
     ladder = np.array(knots, np.int32)
     scales = [max(19660, math.isqrt(1 << (23 + j))) for j in range(CLASSES)]
-    counters = aligned((n, 1 << program.table_bits), np.uint32)
-    counters[:] = 1 << 31
+    counters = aligned((n, 1 << program.table_bits), np.uint32, 1 << 31)
     return State(
         counts=np.zeros(3, np.int64),
         errors=np.zeros((guesses, c, 3, width + 2 * ASIDE), np.int32),
@@ -245,6 +247,7 @@ def new_work(program: Program) -> Work:
     numbers = lambda *shape: np.zeros(shape, np.int64)  # noqa: E731
     return Work(
         features=numbers(64),
+        near=numbers(12),
         terms=numbers(max(1, len(program.terms))),
         mean=numbers(k + 2),
         inverse=numbers(k + 2),
