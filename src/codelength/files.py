@@ -25,8 +25,8 @@ try:
 except ImportError:  # Windows: left-overs stay there until somebody removes them
     fcntl = None  # type: ignore[assignment]
 
-#: Names of files that are being written: a digest of the target's name, and a random part.
-_TEMPORARY = re.compile(r"\.codelength-[0-9a-f]{16}-[0-9a-f]{12}\.tmp")
+#: Names of files that are being written: a digest of the target's name, and a random part, or of their journals.
+_TEMPORARY = re.compile(r"\.codelength-[0-9a-f]{16}-([0-9a-f]{12}|journal)\.tmp")
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -168,6 +168,31 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[tuple[BinaryIO,
             temporary.unlink()
         raise
     _sync_folder(path.parent)
+
+
+def journal_path(path: Path) -> Path:
+    """Where notes are kept of what has been done for the file ``path`` that is not whole yet."""
+    return path.with_name(f"{left_over_prefix(path)}journal.tmp")
+
+
+def open_journal(path: Path) -> BinaryIO:
+    """The journal of ``path``, open for reading and writing, and made if it is not there. It is locked while it is
+    open, and removed as a left-over by whoever writes ``path`` without it.
+
+    Raises UsageError where another process has it open, OSError.
+    """
+    check_destination(path)
+    while True:
+        descriptor = os.open(journal_path(path), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        file = os.fdopen(descriptor, "rb+")
+        if _lock(file) is False:
+            file.close()
+            raise UsageError(
+                f"{show_path(path)} is being written by another process; wait for it, or choose another name"
+            )
+        if os.fstat(descriptor).st_nlink:
+            return file
+        file.close()  # it was removed before it was locked
 
 
 def exists_already(path: str | os.PathLike[str]) -> UsageError:

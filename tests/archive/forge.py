@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fake_model import loader
+from fake_program import load_fake
 
 from codelength.archive.directory import Directory
 from codelength.archive.layout import END, MAGIC, VERSION, Header
@@ -18,7 +19,7 @@ class Parts:
     """The parts of an archive; ``write`` joins them."""
 
     def __init__(self, path: Path) -> None:
-        with Archive.open(path, model_loader=loader) as archive:
+        with Archive.open(path, model_loader=loader, program_loader=load_fake) as archive:
             self.header: Header = archive.header
             self.directory: Directory = archive.directory
             data = path.read_bytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
@@ -13,6 +14,7 @@ from codelength.archive.data_digest import DataDigest
 from codelength.archive.directory import Directory
 from codelength.archive.encoders import Clock, Encoded, Encoder, ModelEncoder, ProgramEncoder
 from codelength.archive.figures import Figures
+from codelength.archive.journal import Journal, identity_of
 from codelength.archive.layout import (
     FILES,
     LEARNED,
@@ -58,6 +60,8 @@ def write_archive(
     replace_file: bool = True,
     max_memory: int | None = None,
     jobs: int = 1,
+    resume: bool = False,
+    note: Callable[[str], None] | None = None,
     data_sha256: str | None = None,
     progress: Callable[[int], None] | None = None,
     on_block: Callable[[Written], None] | None = None,
@@ -82,6 +86,9 @@ def write_archive(
     max_memory: bytes that decoding may need; blocks are made smaller to stay under it, and where the model needs more
     for one item alone, nothing is written. Where None, blocks are made for 256 MiB, and a large item may need more.
     jobs: blocks that are worked on at a time, in threads.
+    resume: keep finished blocks beside ``path`` while there is no archive of that name, and take those of a run before
+    that did not finish, was killed for instance; what was made of other data or with other options is not used.
+    note: called with sentences about that.
     data_sha256: 64 hexadecimal digits to record for the data; computed from it where None.
     progress: called with the number of items written since the last call. on_block: called for each block of items.
     read_cost: called with what reading one item back costs, where blocks of models or programs were decoded.
@@ -109,9 +116,16 @@ def write_archive(
     check_plans(plans, source.classes())
     features = () if model is None else model.features
     try:
-        with atomic_file(path, replace=replace_file) as (file, temporary), Line(jobs) as line:
+        with contextlib.ExitStack() as stack:
+            journal = None
+            if resume:
+                identity = identity_of(source, model, plans, encoders)
+                journal = stack.enter_context(Journal(path, identity, note or (lambda sentence: None)))
+            file, temporary = stack.enter_context(atomic_file(path, replace=replace_file))
+            line = stack.enter_context(Line(jobs))
             output = Output(file, source.items + sum(entry >= source.items for entry in source.files()))
             writer = Writer(output, source, model, encoders, plans, line, embed=embed, model_name=model_name)
+            writer.journal = journal
             writer.progress = progress or (lambda count: None)
             writer.on_block = on_block or (lambda written: None)
             writer.write_front()
@@ -126,7 +140,8 @@ def write_archive(
                 figures = archive.inspect()
             cost = writer.read_times.cost()
     except OSError as error:
-        raise ArchiveError(f"cannot write {path}, and nothing was left behind: {refusal(error)}") from error
+        left = "what is finished is kept for when the command is run again" if resume else "nothing was left behind"
+        raise ArchiveError(f"cannot write {path}, and {left}: {refusal(error)}") from error
     if cost is not None and read_cost is not None:
         read_cost(cost)
     return figures
@@ -159,6 +174,7 @@ class Writer:
 
     progress: Callable[[int], None]
     on_block: Callable[[Written], None]
+    journal: Journal | None = None
 
     def __init__(
         self,
@@ -188,7 +204,9 @@ class Writer:
         self._advance: Callable[[int], None] = lambda count: None
 
     def _encode(self, encoder: Encoder, values: Values) -> Callable[[], Encoded]:
-        return functools.partial(encoder.encode, values)
+        if self.journal is None:
+            return functools.partial(encoder.encode, values)
+        return functools.partial(self.journal.encode, encoder, values)
 
     def _done(self, written: Written, block: Encoded) -> None:
         if written.coder == "model" and block.lengths is not None:
