@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import tifffile
 from PIL import Image
 
@@ -42,7 +43,10 @@ def _file(path: Path) -> np.ndarray | bytes:
 
 
 def content_of(name: str, data: bytes) -> np.ndarray | bytes:
-    """The pixels of a TIFF, whether it came back byte for byte or not; the bytes of any other file."""
+    """The pixels of a TIFF, or of DICOM, whether it came back byte for byte or not; the bytes of any other file."""
+    if name.endswith(".dcm"):
+        frames = list(pydicom.pixels.iter_pixels(io.BytesIO(data), raw=True))
+        return frames[0] if len(frames) == 1 else np.stack(frames)
     if not name.endswith(".tif"):
         return data
     pixels = tifffile.imread(io.BytesIO(data))

@@ -24,6 +24,7 @@ from golden_models import MODELS, integers
 from PIL import Image
 
 import codelength as cl
+from codelength.data import dicom
 
 HERE = Path(__file__).parent
 MANIFEST = HERE / "manifest.json"
@@ -165,6 +166,70 @@ def microscopy(folder: Path) -> Path:
     return root
 
 
+def stacks(folder: Path) -> Path:
+    """Files of several images, elements in every order, and DICOM."""
+    root = folder / "stacks"
+    root.mkdir()
+    grey = [draw("raster_fronts", 1, (9, 8), seed=40 + k)[0].astype(np.uint8) for k in range(3)]
+    deep = integers("deep", (2, 20, 18), 0, 65535).astype(np.uint16)
+    colour = integers("colour", (2, 5, 7, 3), 0, 255).astype(np.uint8)
+    plain: dict[str, Any] = {"metadata": None, "software": False}
+    tifffile.imwrite(root / "pages.tif", np.stack(grey), photometric="minisblack", **plain)
+    for number, page in enumerate(deep):
+        text = {"description": f"page {number}", "append": number > 0, "compression": "deflate"}
+        tifffile.imwrite(root / "texts.tif", page, photometric="minisblack", byteorder=">", **text, **plain)
+    tifffile.imwrite(root / "tiles.tif", deep, photometric="minisblack", byteorder=">", tile=(16, 16), **plain)
+    planes = colour.transpose(0, 3, 1, 2)
+    tifffile.imwrite(root / "planes.tif", planes, photometric="rgb", planarconfig="separate", **plain)
+    tifffile.imwrite(root / "signed.tif", deep[0].astype(np.int16), photometric="minisblack", **plain)
+    rows = bytes.fromhex("123456789abcdef0fedcba9876543210")
+    tags = [(256, 3, 5), (257, 3, 2), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 3, 2)]
+    directory = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in [*tags, (279, 4, 16)])
+    header = b"II*\0" + struct.pack("<I", 24)
+    (root / "twelve.tif").write_bytes(header + rows + struct.pack("<H", 9) + directory + bytes(4))
+    for name, frames, syntax in (
+        ("IM0001", deep.astype(np.int16), "1"),
+        ("rle.dcm", colour, "5"),
+        ("one.dcm", deep[:1], "5"),
+    ):
+        (root / name).write_bytes(dicom_file(frames, syntax))
+    return root
+
+
+def dicom_file(frames: np.ndarray, syntax: str) -> bytes:
+    """A DICOM file (n, h, w[, 3]) of little-endian elements with explicit kinds; by RLE, as the package has it."""
+
+    def element(group: int, number: int, kind: str, value: bytes | int) -> bytes:
+        data = struct.pack("<H", value) if isinstance(value, int) else value
+        return struct.pack("<HH2sH", group, number, kind.encode(), len(data)) + data
+
+    name = b"1.2.840.10008.1.2." + syntax.encode() + b"\0"
+    meta = element(2, 0x10, "UI", name)
+    samples, bits = frames.shape[3] if frames.ndim == 4 else 1, 8 * frames.itemsize
+    head = bytes(128) + b"DICM" + element(2, 0, "UL", struct.pack("<I", len(meta))) + meta
+    head += element(0x10, 0x10, "PN", b"Nobody") + element(0x28, 2, "US", samples)
+    head += element(0x28, 4, "CS", b"RGB " if samples == 3 else b"MONOCHROME2 ")
+    head += element(0x28, 6, "US", 0) if samples == 3 else b""
+    head += element(0x28, 8, "IS", b"%d " % len(frames))
+    for number, value in (
+        (0x10, frames.shape[1]),
+        (0x11, frames.shape[2]),
+        (0x100, bits),
+        (0x101, bits),
+        (0x102, bits - 1),
+    ):
+        head += element(0x28, number, "US", value)
+    head += element(0x28, 0x103, "US", int(frames.dtype.kind == "i"))
+    kind = b"OB" if bits == 8 else b"OW"
+    tail = b"\xfc\xff\xfc\xffOB\0\0\2\0\0\0ab"
+    if syntax == "1":
+        return head + struct.pack("<HH2sHI", 0x7FE0, 0x10, kind, 0, frames.nbytes) + frames.tobytes() + tail
+    head += struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 0xFFFFFFFF)
+    flags = 2 * (samples == 3)
+    metadata = b"D" + struct.pack("<BI", flags, len(head)) + head + b"\xfe\xff\xdd\xe0\0\0\0\0" + tail
+    return dicom.encode(list(frames), metadata)
+
+
 # ---- archives --------------------------------------------------------------------------------------------------
 
 CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
@@ -175,6 +240,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "channels": ("raster_colours", channels_first, {}),
     "folder": ("raster_fronts", pictures, {"block": 2}),
     "microscopy": ("raster_fronts", microscopy, {}),
+    "stacks": ("raster_fronts", stacks, {"block": 2}),
     "members": ("mixture_of_orders", members, {"block": 25}),
     "switch": ("switched", plain("switched", 60), {"block": 30}),
     "named": ("bernoulli_order", booleans, {"embed_model": False}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
+import os
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -403,13 +404,14 @@ def pages(entries: list[Item]) -> dict[str, list[Item]]:
     while at < len(entries):
         first = entries[at]
         count = int.from_bytes(first.data[1:5], "little") if first.values is not None and first.data[:1] == b"M" else 1
-        file = first.name.removesuffix("/1")
+        file = os.fsdecode(first.name).removesuffix("/1")
         some = entries[at : at + count]
-        if count > 1 and [entry.name for entry in some] == [f"{file}/{k + 1}" for k in range(count)]:
+        if count > 1 and [os.fsdecode(entry.name) for entry in some] == [f"{file}/{k + 1}" for k in range(count)]:
             found[file] = [replace(first, data=first.data[5:]), *some[1:]]
+            at += count
         else:
-            found[first.name] = [first]
-        at += len(found[file]) if count > 1 and file in found else 1
+            found[os.fsdecode(first.name)] = [first]
+            at += 1
     return found
 
 

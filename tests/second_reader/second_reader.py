@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import sys
 
-from reader_archive import Archive, Item, open_archive, original_file, tiff_tags
+from reader_archive import Archive, Item, open_archive, original_file, pages, tiff_tags
 from reader_coding import Refused
 from reader_program import Model
 
-__all__ = ["Archive", "Item", "Model", "Refused", "open_archive", "original_file", "tiff_tags"]
+__all__ = ["Archive", "Item", "Model", "Refused", "open_archive", "original_file", "pages", "tiff_tags"]
 
 if __name__ == "__main__":
     print(open_archive(*sys.argv[1:3]).sha256())

@@ -19,7 +19,7 @@ from reader_archive import FROM_MODEL, Archive, Block
 
 import codelength as cl
 from codelength.errors import CorruptBlock
-from second_reader import Model, Refused, open_archive, original_file, tiff_tags
+from second_reader import Model, Refused, open_archive, original_file, pages, tiff_tags
 
 HERE = Path(__file__).parent
 golden_archives = pytest.mark.parametrize("golden", GOLDEN, ids=str)
@@ -112,6 +112,22 @@ def test_logarithms_of_the_document() -> None:
 # ---- golden archives ---------------------------------------------------------------------------------------
 
 
+def test_what_stands_around_frames_is_that_of_the_document(tmp_path: Path) -> None:
+    golden = by_name("stacks")
+    cl.decompress(golden.path, tmp_path / "out")
+    seen = {}
+    for name, images in pages(opened(golden).entries()).items():
+        data = images[0].data
+        if data[:1] == b"D":
+            length = int.from_bytes(data[2:6], "little")
+            head, tail = data[6 : 6 + length], data[6 + length :]
+            file = (tmp_path / "out" / name).read_bytes()
+            table = int.from_bytes(file[length + 4 : length + 8], "little")
+            assert file.startswith(head) and file.endswith(tail) and table == (4 * len(images) if data[1] & 2 else 0)
+            seen[name] = len(images)
+    assert seen == {"rle.dcm": 2, "one.dcm": 1}
+
+
 @golden_archives
 def test_it_decodes_every_golden_archive(golden: Golden) -> None:
     archive = opened(golden)
@@ -120,9 +136,13 @@ def test_it_decodes_every_golden_archive(golden: Golden) -> None:
         assert digest(archive.arrays().items()) == golden.contents
         return
     contents = {}
-    for entry in archive.entries():
-        name = entry.name.decode()
-        whole = entry.data if entry.values is None else original_file(entry) if entry.data[:1] == b"R" else entry.values
+    for name, images in pages(archive.entries()).items():
+        first = images[0]
+        whole = first.data if first.values is None else first.values
+        if first.values is not None and first.data[:1] == b"R":
+            whole = original_file(*images)
+        if not isinstance(whole, bytes) and len(images) > 1:
+            whole = np.stack([image.values for image in images])
         contents[name] = content_of(name, whole) if isinstance(whole, bytes) else whole
     assert digest(sorted(contents.items())) == golden.contents
 

@@ -10,6 +10,7 @@ makes a file of them again. What is promised of a file that is kept as pixels:
   order and kind of TIFF, and every other tag that can be moved (what the samples mean, resolution, text,
   profile, place on earth); compressed by deflate, in strips.
 - TIFF of several images: the same of each of them.
+- DICOM without compression: the same file, byte for byte; by RLE: the same pixels, and all else of the file.
 - Lossless WebP without further parts: the same pixels in the same mode.
 - JPEG is not read as pixels unless asked for, since pixels do not give the file back.
 
@@ -28,7 +29,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -36,8 +36,8 @@ import numpy as np
 from PIL import Image
 
 from codelength.archive.layout import FILES_FEATURE
-from codelength.data import bitmaps, containers, pages, png, raw, tiff, webp
-from codelength.data.pixels import MODES, Pixels, Unsuitable
+from codelength.data import bitmaps, containers, dicom, pages, png, raw, tiff, webp
+from codelength.data.pixels import MODES, WARNINGS_LOCK, Pixels, Unsuitable
 from codelength.errors import DataError
 
 # Format of each extension that pixels can be written back to, and the modes it holds.
@@ -59,9 +59,8 @@ HELD = {
     "PPM": ("L", "RGB", "I;16", "RGB;16"),
 }
 JPEG_EXTENSIONS = (".jpg", ".jpeg")
-
-# Warnings are switched for the whole process, so one thread at a time.
-WARNINGS_LOCK = threading.Lock()
+#: Files of DICOM are told by their first bytes, too; they come back under their names, whatever these are.
+DICOM_EXTENSIONS = (".dcm", ".dicom")
 
 
 # ---- from bytes to pixels -----------------------------------------------------------------------------------
@@ -85,7 +84,7 @@ def decode_image(data: bytes, name: str, *, jpeg: bool = False) -> Pixels | str:
 
 def decode_images(data: bytes, name: str, *, jpeg: bool = False) -> list[Pixels] | str:
     """All images of a file, for which ``encode_images`` makes one again; else as ``decode_image``."""
-    form = form_of(name)
+    form = form_of(name, data)
     if form == "JPEG" and not jpeg:
         return "JPEG files are kept as they are, since pixels do not give them back"
     if not form:
@@ -101,10 +100,14 @@ def decode_images(data: bytes, name: str, *, jpeg: bool = False) -> list[Pixels]
         return f"it cannot be decoded as {form} ({text[0][:120] if text else type(error).__name__})"
 
 
-def form_of(name: str) -> str:
-    """The format that a name promises; "" if it is not that of an image that can be read."""
+def form_of(name: str, data: bytes = b"") -> str:
+    """The format that a name promises, or what begins like DICOM; "" if it is not that of an image that can be read."""
     ending = extension(name)
-    return FORMATS.get(ending, "JPEG" if ending in JPEG_EXTENSIONS else "")
+    if ending in FORMATS:
+        return FORMATS[ending]
+    if ending in DICOM_EXTENSIONS or dicom.is_dicom(data):
+        return "DICOM"
+    return "JPEG" if ending in JPEG_EXTENSIONS else ""
 
 
 def _read_webp(data: bytes) -> Pixels:
@@ -140,6 +143,7 @@ _READERS: dict[str, Callable[[bytes], list[Pixels]]] = {
     "PPM": _alone(bitmaps.read_pnm),
     "WEBP": _alone(_read_webp),
     "JPEG": _alone(_read_jpeg),
+    "DICOM": dicom.read,
 }
 
 
@@ -149,7 +153,7 @@ _READERS: dict[str, Callable[[bytes], list[Pixels]]] = {
 def written_name(name: str, mode: str, metadata: bytes = b"") -> str:
     """The name that pixels are written back to: the same, if its format is lossless and holds the mode, or the metadata
     gives the file back byte for byte."""
-    if pages.unmarked(metadata)[:1] == b"R" or mode in HELD.get(FORMATS.get(extension(name), ""), ()):
+    if pages.unmarked(metadata)[:1] in (b"R", b"D") or mode in HELD.get(FORMATS.get(extension(name), ""), ()):
         return name
     return name + (".png" if mode in HELD["PNG"] else ".tif")
 
@@ -157,7 +161,7 @@ def written_name(name: str, mode: str, metadata: bytes = b"") -> str:
 def features_of(name: str, mode: str, metadata: bytes) -> tuple[int, ...]:
     """Numbers of what a reader of the first archives did not know, and must for this image."""
     kind = metadata[:1]
-    new = kind == b"M" or (kind == b"R" and (raw.is_new(metadata) or (written_name(name, mode) != name)))
+    new = kind in (b"M", b"D") or (kind == b"R" and (raw.is_new(metadata) or (written_name(name, mode) != name)))
     return (FILES_FEATURE,) if new else ()
 
 
@@ -168,8 +172,9 @@ def encode_images(images: Sequence[Pixels], name: str) -> bytes:
     for image in images:
         _check(image)
     first = dataclasses.replace(images[0], metadata=pages.unmarked(images[0].metadata))
-    if first.metadata[:1] == b"R":
-        return raw.joined([image.array for image in images], first.metadata)
+    if first.metadata[:1] in (b"R", b"D"):
+        join = raw.joined if first.metadata[:1] == b"R" else dicom.encode
+        return join([image.array for image in images], first.metadata)
     if FORMATS.get(extension(name)) != "TIFF":
         raise DataError(f"expected pages of a TIFF, got those of {name!r}")
     return tiff.encode([first, *images[1:]])
@@ -186,6 +191,8 @@ def encode_image(pixels: Pixels, name: str) -> bytes:
     array, mode, metadata = pixels.array, pixels.mode, pixels.metadata
     if metadata[:1] == b"R":
         return raw.joined([array], metadata)
+    if metadata[:1] == b"D":
+        return dicom.encode([array], metadata)
     target = FORMATS[extension(written_name(name, mode))]
     if metadata and metadata[:1] != {"PNG": b"P", "TIFF": b"T"}.get(target):
         raise DataError(f"the metadata of {name!r} is of an unknown kind, or not for its format")

@@ -1,4 +1,4 @@
-"""Loops over bytes that neither numpy nor zlib has: the filters of PNG, and two compressions of TIFF.
+"""Loops over bytes that neither numpy nor zlib has: the filters of PNG, two compressions of TIFF, and that of DICOM.
 
 All of them write into an array that they are given, and never beyond it.
 """
@@ -75,6 +75,40 @@ def unpack_runs(data: np.ndarray, out: np.ndarray, row: int) -> bool:
             at += 1
         used += count
     return used == len(out)
+
+
+@kernel
+def pack_runs(rows: np.ndarray, out: np.ndarray) -> int:
+    """PackBits, as DICOM has it. rows: (h, w) uint8, each for itself: two equal bytes or more are a run.
+
+    out: uint8, at least h (2 w + 2). Returns how many bytes of it are used.
+    """
+    height, width = rows.shape
+    used: Any = 0
+    for y in range(height):
+        at: Any = 0
+        while at < width:
+            # What is not followed by itself, as far as it goes.
+            end = at
+            while end < width and (end + 1 == width or rows[y, end] != rows[y, end + 1]):
+                end += 1
+            while at < end:
+                count = min(end - at, 128)
+                out[used] = count - 1
+                for i in range(count):
+                    out[used + 1 + i] = rows[y, at + i]
+                used += 1 + count
+                at += count
+            end = at
+            while end < width and rows[y, end] == rows[y, at]:
+                end += 1
+            while at < end:
+                count = min(end - at, 128)
+                out[used] = 257 - count if count > 1 else 0
+                out[used + 1] = rows[y, at]
+                used += 2
+                at += count
+    return used
 
 
 @kernel

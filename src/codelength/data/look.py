@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from codelength.archive.layout import MAX_ELEMENTS
-from codelength.data import bitmaps, containers, png, proof, tiff, webp
-from codelength.data.images import WARNINGS_LOCK, decode_images, encode_images, features_of, form_of
+from codelength.data import bitmaps, containers, dicom, png, proof, tiff, webp
+from codelength.data.images import decode_images, encode_images, extension, features_of, form_of
 from codelength.data.pages import name_of as page_name
-from codelength.data.pixels import Pixels, Unsuitable
+from codelength.data.pages import unmarked
+from codelength.data.pixels import WARNINGS_LOCK, Pixels, Unsuitable
 from codelength.data.scan import Entry
 from codelength.data.stable import Stamp
 from codelength.errors import DataError
@@ -33,6 +34,7 @@ ANEW = {
     "TIFF": "compressed TIFF: the same pixels, mode, byte order and tags, compressed anew by deflate, in strips",
     "WEBP": "WebP: the same pixels and mode, compressed anew",
     "JPEG": "JPEG: the same pixels, as PNG",
+    "DICOM": "DICOM by RLE: the same pixels and all else of the file, with other runs",
 }
 
 
@@ -48,6 +50,7 @@ class ImageFile:
     metadata: what it holds besides pixels.
     stamp: the file as it was looked at.
     images: of a file of several images that are kept as pixels, each; the file itself then has no mode and no reason.
+    same: whether it comes back byte for byte though it is compressed.
     """
 
     entry: Entry
@@ -58,6 +61,7 @@ class ImageFile:
     reason: str
     stamp: Stamp
     images: tuple[Page, ...] = ()
+    same: bool = False
 
     @property
     def name(self) -> str:
@@ -71,8 +75,10 @@ class ImageFile:
     @property
     def anew(self) -> str:
         """In a sentence what comes back of a file that does not come back byte for byte; "" for all others."""
-        images = self.parts
-        return ANEW[form_of(self.name)] if images[0].mode and not proof.gives_back(images[0].metadata) else ""
+        first = self.parts[0]
+        if not first.mode or self.same or proof.gives_back(first.metadata):
+            return ""
+        return ANEW["DICOM" if unmarked(first.metadata)[:1] == b"D" else form_of(self.name)]
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -99,7 +105,7 @@ class ImageFile:
         """The same of one of several images."""
         data, images = self.read_images()
         try:
-            return next(itertools.islice(proof.read_again(data, form_of(self.name), images), number, None))
+            return next(itertools.islice(proof.read_again(data, form_of(self.name, data), images), number, None))
         except Unsuitable as reason:
             raise DataError(f"expected {self.entry.shown} to be read by two libraries, but {reason}") from None
 
@@ -174,20 +180,23 @@ def look(entry: Entry, *, jpeg: bool = False, keep: bool = False) -> ImageFile:
 
     Raises DataError if the file cannot be opened.
     """
-    if entry.kind == "other":
+    if entry.kind == "other" and not (may_be_dicom(entry.name) and dicom.is_dicom(entry.begin())):
         return ImageFile(entry, False, "", (), b"", "not an image", entry.stamp())
     free = free_memory()
     if free is not None and entry.size > free // MEMORY_SHARE:
         return ImageFile(entry, False, "", (), b"", "it is too large for this machine's memory", entry.stamp())
     data, stamp = entry.read_whole()
+    same = False
     images = AS_ASKED if keep else decode_images(data, entry.name, jpeg=jpeg)
     if not isinstance(images, str):
         try:
-            form = form_of(entry.name)
+            form = form_of(entry.name, data)
             if proof.gives_back(images[0].metadata):  # compared byte by byte when it was read
                 proof.confirm(data, form, images)
             else:
-                proof.prove(data, form, images, encode_images(images, entry.name))
+                written = encode_images(images, entry.name)
+                proof.prove(data, form, images, written)
+                same = form == "DICOM" and written == data  # of others, libraries decide what is written
         except (Unsuitable, DataError) as reason:
             images = str(reason)
     if isinstance(images, str):
@@ -195,13 +204,13 @@ def look(entry: Entry, *, jpeg: bool = False, keep: bool = False) -> ImageFile:
         return ImageFile(entry, bool(shape), "", shape, b"", images, stamp)
     if len(images) == 1:
         (pixels,) = images
-        return ImageFile(entry, True, pixels.mode, pixels.array.shape, pixels.metadata, "", stamp)
+        return ImageFile(entry, True, pixels.mode, pixels.array.shape, pixels.metadata, "", stamp, same=same)
     held = HeldFile()
     pages = tuple(
         Page(page_name(entry.name, number), image.mode, image.array.shape, image.metadata, number, held)
         for number, image in enumerate(images)
     )
-    held.file = ImageFile(entry, True, "", stated_shape(data), b"", "", stamp, pages)
+    held.file = ImageFile(entry, True, "", stated_shape(data), b"", "", stamp, pages, same)
     return held.file
 
 
@@ -215,11 +224,21 @@ _STATED: tuple[tuple[bytes, Callable[[bytes], tuple[int, ...]]], ...] = (
 )
 
 
+def may_be_dicom(name: str) -> bool:
+    """Whether files of DICOM are called like this: with no extension, or a number."""
+    return extension(name).removeprefix(".").isdigit() or extension(name) in ("", ".ima")
+
+
 def stated_shape(data: bytes) -> tuple[int, ...]:
     """Height, width and, if several, channels that the header of an image states; () if it is unknown.
 
     For a TIFF of several images of one shape, their number comes first. Nothing is decoded.
     """
+    if dicom.is_dicom(data):
+        try:
+            return dicom.stated_shape(data)
+        except Unsuitable:
+            return ()
     for start, reader in _STATED:
         if data.startswith(start):
             try:

@@ -23,7 +23,7 @@ from codelength.data.arrays import arrays_of, from_members, guess_layout
 from codelength.data.bundles import bundle_kind, read_bundle
 from codelength.data.dataset import DataSet, Member, Origin, items_sha256
 from codelength.data.folders import from_pictures
-from codelength.data.images import FORMATS, JPEG_EXTENSIONS
+from codelength.data.images import DICOM_EXTENSIONS, FORMATS, JPEG_EXTENSIONS
 from codelength.data.look import ImageFile, look
 from codelength.data.memory import MemoryImage, pictures_of, sequence_of
 from codelength.data.promise import Promise, counted
@@ -163,7 +163,7 @@ def _open_path(path: Path, member: str | None, layout: str | None, symbols: int 
     if member is not None and suffix != ".npz":
         raise UsageError(f"expected an .npz file before :{member}, got {path}")
     bundle = bundle_kind(path.name) is not None and not path.is_dir()
-    if path.is_dir() or bundle or suffix in FORMATS or suffix in JPEG_EXTENSIONS:
+    if path.is_dir() or bundle or suffix in (*FORMATS, *JPEG_EXTENSIONS, *DICOM_EXTENSIONS):
         if layout is not None or symbols is not None:
             raise UsageError(f"layout and symbols belong to arrays, and {path} holds images")
         if path.is_dir():

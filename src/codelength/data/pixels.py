@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,10 @@ from PIL import Image
 
 from codelength.archive.layout import MODES
 
-__all__ = ["MODES", "Pixels", "Unsuitable", "check_size"]
+__all__ = ["MODES", "WARNINGS_LOCK", "Pixels", "Unsuitable", "check_size"]
+
+# Warnings are switched for the whole process, so one thread at a time.
+WARNINGS_LOCK = threading.Lock()
 
 
 class Unsuitable(Exception):

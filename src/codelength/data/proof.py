@@ -5,8 +5,10 @@
 | PNG | ``png`` | Pillow | Pillow | ``png`` |
 | compressed TIFF | ``tiff`` | tifffile (LZW without imagecodecs: Pillow) | ``tiff`` | tifffile |
 | lossless WebP | Pillow | imagecodecs | Pillow | imagecodecs |
+| DICOM by RLE | ``dicom`` | pydicom | ``dicom`` | pydicom |
 | JPEG, where asked for | Pillow | nobody | Pillow (PNG) | ``png`` |
-| TIFF as it lies, BMP, PGM, PPM | ``tiff``, ``bitmaps`` | tifffile, Pillow | ``raw`` | the same bytes |
+| TIFF and DICOM as they lie | ``tiff``, ``dicom`` | tifffile, pydicom if it is there | ``raw`` | the same bytes |
+| BMP, PGM, PPM | ``bitmaps`` | Pillow | ``raw`` | the same bytes |
 
 Nothing here is needed to read an archive.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -23,9 +26,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from codelength.data import png, tiff, webp
+from codelength.data import dicom, png, tiff, webp
 from codelength.data.pages import unmarked
-from codelength.data.pixels import MODES, Pixels, Unsuitable
+from codelength.data.pixels import MODES, WARNINGS_LOCK, Pixels, Unsuitable
 
 _BEYOND_PILLOW = ("LA;16", "RGB;16", "RGBA;16")
 
@@ -42,6 +45,9 @@ def prove(data: bytes, form: str, images: Sequence[Pixels], written: bytes) -> N
         return
     if form == "TIFF":
         _prove_tiff(data, images, written)
+        return
+    if form == "DICOM":
+        _prove_dicom(data, images, written)
         return
     (pixels,) = images
     if form == "WEBP":
@@ -71,6 +77,18 @@ def _prove_tiff(data: bytes, images: Sequence[Pixels], written: bytes) -> None:
             raise Unsuitable("its pixels would not come back in the file that is written for them")
 
 
+def _prove_dicom(data: bytes, images: Sequence[Pixels], written: bytes) -> None:
+    # What is not pixels is copied; that nothing else is written shows in what is read of it.
+    again = dicom.read(written)
+    if [image.metadata for image in again] != [image.metadata for image in images]:
+        raise Unsuitable("what it holds beside its pixels would not come back")
+    for pixels, found, back in zip(images, _dicom(data, images), _dicom(written, images)):
+        if not _same(found, pixels):
+            raise Unsuitable("two libraries read different pixels from it")
+        if not _same(back, pixels):
+            raise Unsuitable("its pixels would not come back in the file that is written for them")
+
+
 def gives_back(metadata: bytes) -> bool:
     """Whether a file, of whose first image this is the metadata, comes back byte for byte."""
     return unmarked(metadata)[:1] == b"R"
@@ -91,13 +109,17 @@ def read_again(data: bytes, form: str, images: Sequence[Pixels]) -> Iterator[np.
     Raises Unsuitable if it cannot read another.
     """
     pixels = images[0]
-    if form == "JPEG" or (form != "TIFF" and pixels.mode in _BEYOND_PILLOW):
+    if form == "JPEG" or (form not in ("TIFF", "DICOM") and pixels.mode in _BEYOND_PILLOW):
         yield None
         return
     count = 0
     try:
         if form == "TIFF":
             for array, _ in _tiff(data, [image.mode for image in images]):
+                yield _as_mode(array, images[count].mode)
+                count += 1
+        elif form == "DICOM":
+            for array in _dicom(data, images):
                 yield _as_mode(array, images[count].mode)
                 count += 1
         else:
@@ -167,6 +189,35 @@ def _tiff_page(data: bytes, page: Any, mode: str, count: int) -> tuple[np.ndarra
     if mode in (*_BEYOND_PILLOW, "LA") or (mode == "RGBA" and facts[4] != (2,)) or count > 1:
         raise Unsuitable("imagecodecs is not installed, which confirms LZW pixels of this kind (codelength[compare])")
     return _pillow(data, "TIFF", mode), facts
+
+
+@cache
+def _pydicom() -> Any:
+    """pydicom, which is silent about damaged files; None where it is not installed."""
+    if importlib.util.find_spec("pydicom") is None:
+        return None
+    import pydicom
+    import pydicom.pixels
+
+    logging.getLogger("pydicom").addHandler(logging.NullHandler())
+    logging.getLogger("pydicom").propagate = False
+    return pydicom
+
+
+def _dicom(data: bytes, images: Sequence[Pixels]) -> Iterator[np.ndarray]:
+    """The stored values of the frames of a DICOM file."""
+    library = _pydicom()
+    if library is None:
+        raise Unsuitable("pydicom is not installed, which confirms the pixels of DICOM (codelength[dicom])")
+    try:
+        with WARNINGS_LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = list(library.pixels.iter_pixels(io.BytesIO(data), raw=True))
+    except Exception as error:  # whatever a library makes of a file is its judgement
+        raise Unsuitable(f"pydicom cannot read it ({_first_line(error)})") from None
+    if len(found) != len(images):
+        raise Unsuitable(f"it holds {len(found)} frames, as pydicom reads it, not {len(images)}")
+    yield from found
 
 
 def _webp(data: bytes) -> np.ndarray:

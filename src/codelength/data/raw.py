@@ -59,7 +59,7 @@ class Order:
         if self.packed:
             return _pack(array)
         if self.signed:
-            array = array ^ _middle(array.dtype)
+            array = array ^ middle(array.dtype)
         return b"".join(part.tobytes() for part in self._parts(array.astype(self._stored(array.dtype), copy=False)))
 
     def to_array(self, data: bytes, shape: tuple[int, ...], mode: str) -> np.ndarray:
@@ -72,7 +72,7 @@ class Order:
         for part in self._parts(out):
             part[...] = values[at : at + part.size].reshape(part.shape)
             at += part.size
-        return out ^ _middle(dtype) if self.signed else out
+        return out ^ middle(dtype) if self.signed else out
 
     def _stored(self, dtype: np.dtype) -> np.dtype:
         return dtype.newbyteorder(">") if self.big_endian else dtype
@@ -111,7 +111,7 @@ class Order:
         return runs
 
 
-def _middle(dtype: np.dtype) -> np.integer:
+def middle(dtype: np.dtype) -> np.integer:
     """What turns an unsigned element into the signed one that is as far from the least, and back."""
     unsigned = np.dtype(f"u{dtype.itemsize}")
     return unsigned.type(1 << (8 * dtype.itemsize - 1))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from codelength.data.images import FORMATS, JPEG_EXTENSIONS, decode_image, extension
+from codelength.data.images import DICOM_EXTENSIONS, FORMATS, JPEG_EXTENSIONS, decode_image, extension
 from codelength.data.pixels import Pixels
 from codelength.data.stable import Stamp, read_pieces
 from codelength.errors import DataError
@@ -56,6 +56,10 @@ class Entry:
         """Its bytes and its stamp; raises what ``read_pieces`` raises."""
         pieces = list(self.read_pieces(expected))
         return b"".join(piece for piece, _ in pieces), pieces[-1][1]
+
+    def begin(self) -> bytes:
+        """Its first bytes, a hundred or more where it has as many; raises what ``read_pieces`` raises."""
+        return next(self.read_pieces())[0]
 
     def load(self) -> Pixels | str:
         """Its pixels, or in words why its bytes must be kept instead (``decode_image``)."""
@@ -125,4 +129,6 @@ def scan(folder: Path) -> list[Entry]:
 def kind_of_name(name: str) -> str:
     """The ``kind`` of an entry of this name."""
     ending = extension(name)
-    return "image" if ending in FORMATS else "jpeg" if ending in JPEG_EXTENSIONS else "other"
+    return (
+        "image" if ending in FORMATS or ending in DICOM_EXTENSIONS else "jpeg" if ending in JPEG_EXTENSIONS else "other"
+    )
