@@ -24,6 +24,8 @@ FEATURES = 51
 #: What may be done with a feature: nothing, minus the guess, the class of that, its own class.
 RAW, RELATIVE, RELATIVE_CLASS, OWN_CLASS = range(4)
 KIND = 64
+#: Part of a context: feature + KIND * kind + SHIFT * shift.
+SHIFT = 256
 TREES = ("residual", "value")
 #: Places beyond the nearest twelve that stand in the features 34 and 35: rows and columns from the pixel.
 FAR = (
@@ -31,26 +33,27 @@ FAR = (
     (-2, -3), (-2, 3), (-1, -4), (-1, 4), (-3, -2), (-3, 2), (-2, 4), (-2, -4),
 )  # fmt: skip
 
-#: Fields of a record that are plain numbers, with their ranges.
-RANGES: dict[str, tuple[int, int]] = {
-    "table_bits": (8, 22),
-    "sets": (1, MAX_SETS),
-    "most_class": (0, 14),
-    "class_shift": (0, 4),
-    "least_error": (1, 64),
-    "scale_rate": (3, 10),
-    "bias_rate": (3, 10),
-    "whiten": (0, 22),
-    "whiten_from": (0, 40),
-    "regularise": (1, 4096),
-    "gradient": (0, 1 << 18),
-    "solve": (1, 64),
-    "counter_limit": (1, 1023),
-    "rate_first": (0, 127),
-    "rate_last": (0, 127),
-    "rate_final": (0, 127),
+#: Fields of a record that are plain numbers: their ranges, and what they are where they are left out.
+NUMBERS: dict[str, tuple[int, int, int]] = {
+    "table_bits": (8, 22, 20),
+    "sets": (1, MAX_SETS, 2),
+    "most_class": (0, 14, 4),
+    "class_shift": (0, 4, 1),
+    "least_error": (1, 64, 6),
+    "scale_rate": (3, 10, 5),
+    "bias_rate": (3, 10, 6),
+    "whiten": (0, 22, 6),
+    "whiten_from": (0, 40, 6),
+    "regularise": (1, 4096, 64),
+    "gradient": (0, 1 << 18, 24),
+    "solve": (1, 64, 4),
+    "counter_limit": (1, 1023, 255),
+    "rate_first": (0, 127, 60),
+    "rate_last": (0, 127, 40),
+    "rate_final": (0, 127, 8),
 }
-_FLAGS = ("double", "maps")
+FLAGS = {"double": False, "maps": True}
+_ORDINARY_TREE = "residual"
 
 
 @dataclass(frozen=True)
@@ -123,25 +126,25 @@ class Program:
 
     def record(self, shape: tuple[int | None, ...]) -> tuple[dict[str, Any], Tensors]:
         """The law's record over items of this shape, and its tensors: the inverse of ``read``."""
-        width = max(map(len, self.contexts))
-        contexts = -np.ones((len(self.contexts), width, 2), np.int32)
-        for j, context in enumerate(self.contexts):
-            contexts[j, : len(context)] = np.array(context, np.int32).reshape(-1, 2)
-        tensors: Tensors = {"contexts": contexts}
+        numbers = [
+            number for context in self.contexts for number in (*(code + SHIFT * shift for code, shift in context), 0)
+        ]
+        tensors: Tensors = {"contexts": np.array(numbers, np.int32)}
         predictors = []
         for i, predictor in enumerate(self.predictors):
             tensors[f"taps{i}"] = np.array(predictor.taps, np.int32)
-            predictors.append({"forget": predictor.forget, "split": predictor.split, "taps": f"taps{i}"})
+            split = {"split": True} if predictor.split else {}
+            predictors.append({"forget": predictor.forget, "taps": f"taps{i}", **split})
         record: dict[str, Any] = {
             "law": "adaptive",
             "symbols": self.symbols,
             "shape": list(shape),
             "order": list(self.order),
-            "tree": self.tree,
             "predictors": predictors,
             "contexts": "contexts",
         }
-        record.update({name: getattr(self, name) for name in (*RANGES, *_FLAGS)})
+        usual = {name: usual for name, (_, _, usual) in NUMBERS.items()} | FLAGS | {"tree": _ORDINARY_TREE}
+        record.update({name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value})
         return record, tensors
 
     @property
@@ -158,29 +161,32 @@ class Program:
     @staticmethod
     def read(record: dict[str, Any], tensors: Tensors) -> Program:
         """The program in a record and its tensors. Raises ProgramError; believes nothing in it."""
-        keys = {"symbols", "order", "tree", "predictors", "contexts", *RANGES, *_FLAGS}
-        read_object(record, keys, "an adaptive law")
-        symbols, order = record["symbols"], record["order"]
+        read_object(
+            record, {"symbols", "order", "predictors", "contexts"}, "an adaptive law", {"tree", *NUMBERS, *FLAGS}
+        )
+        symbols, order, tree = record["symbols"], record["order"], record.get("tree", _ORDINARY_TREE)
         require(is_integer(symbols) and 2 <= symbols <= 1 << 16, "an adaptive law has an odd alphabet")
         require(isinstance(order, list) and 1 <= len(order) <= MAX_CHANNELS, "an adaptive law has an odd order")
-        require(
-            all(map(is_integer, order)) and sorted(order) == list(range(len(order))), "an order of channels is none"
-        )
-        require(record["tree"] in TREES, f"an adaptive law has the tree {record['tree']!r:.40}, which is not known")
-        for name, (low, high) in RANGES.items():
-            require(is_integer(record[name]) and low <= record[name] <= high, f"{name} is not within {low} .. {high}")
-        for name in _FLAGS:
-            require(isinstance(record[name], bool), f"{name} is neither true nor false")
+        distinct = all(map(is_integer, order)) and sorted(order) == list(range(len(order)))
+        require(distinct, "an order of channels is none")
+        require(tree in TREES, f"an adaptive law has the tree {tree!r:.40}, which is not known")
+        values: dict[str, Any] = {}
+        for name, (low, high, usual) in NUMBERS.items():
+            values[name] = record.get(name, usual)
+            require(is_integer(values[name]) and low <= values[name] <= high, f"{name} is not within {low} .. {high}")
+        for name, flag in FLAGS.items():
+            values[name] = record.get(name, flag)
+            require(isinstance(values[name], bool), f"{name} is neither true nor false")
         predictors = record["predictors"]
         fine = isinstance(predictors, list) and 1 <= len(predictors) <= MAX_PREDICTORS
         require(fine, f"an adaptive law does not have 1 to {MAX_PREDICTORS} predictors")
         found = Program(
             symbols=symbols,
             order=tuple(order),
-            tree=record["tree"],
+            tree=tree,
             predictors=tuple(_predictor(predictor, tensors) for predictor in predictors),
             contexts=_contexts(record["contexts"], tensors),
-            **{name: record[name] for name in (*RANGES, *_FLAGS)},
+            **values,
         )
         require(
             len(found.contexts) << found.table_bits <= MAX_COUNTERS, "an adaptive law has more counters than allowed"
@@ -189,11 +195,12 @@ class Program:
 
 
 def _predictor(record: Any, tensors: Tensors) -> Predictor:
-    read_object(record, {"taps", "forget", "split"}, "a predictor")
+    read_object(record, {"taps", "forget"}, "a predictor", {"split"})
+    split = record.get("split", False)
     taps = _tensor(record["taps"], tensors, "a predictor's taps")
     require(taps.ndim == 2 and 1 <= len(taps) <= MAX_TAPS and taps.shape[1] == 4, "taps are not 1 to 32 places")
     require(is_integer(record["forget"]) and 4 <= record["forget"] <= 13, "a predictor forgets too fast or too slowly")
-    require(isinstance(record["split"], bool), "split is neither true nor false")
+    require(isinstance(split, bool), "split is neither true nor false")
     for back, dy, dx, images in taps.tolist():
         require(0 <= back < MAX_CHANNELS and images in (0, 1), "a tap lies in no channel or image")
         if images:
@@ -203,25 +210,26 @@ def _predictor(record: Any, tensors: Tensors) -> Predictor:
         require(near, "a tap lies too far away, or has not been decoded yet")
     require(len({tuple(tap) for tap in taps.tolist()}) == len(taps), "a predictor has a tap twice")
     require(any(back == 0 for back, *_ in taps.tolist()), "a predictor has no tap for the first channel")
-    return Predictor(tuple(tuple(tap) for tap in taps.tolist()), record["forget"], record["split"])
+    return Predictor(tuple(tuple(tap) for tap in taps.tolist()), record["forget"], split)
 
 
 def _contexts(name: Any, tensors: Tensors) -> tuple[tuple[tuple[int, int], ...], ...]:
     table = _tensor(name, tensors, "contexts")
-    fine = table.ndim == 3 and 1 <= len(table) <= MAX_CONTEXTS and 1 <= table.shape[1] <= MAX_PARTS
-    require(fine and table.shape[2] == 2, "contexts are not a short table")
-    contexts = []
-    for rows in table.tolist():
-        parts = []
-        for place, (code, shift) in enumerate(rows):
-            if code == -1:
-                require(all(row == [-1, -1] for row in rows[place:]), "a context goes on behind its end")
-                break
-            known = 0 <= code < 4 * KIND and 1 <= code % KIND < FEATURES
-            require(known and 0 <= shift <= MAX_SHIFT, "a context asks for a feature that is not known")
-            parts.append((code, shift))
-        require(bool(parts), "a context is empty")
-        contexts.append(tuple(parts))
+    fine = table.ndim == 1 and 2 <= len(table) <= MAX_CONTEXTS * (MAX_PARTS + 1) and table[-1] == 0
+    require(fine, "contexts are not a short list that ends in zero")
+    contexts: list[tuple[tuple[int, int], ...]] = []
+    parts: list[tuple[int, int]] = []
+    for number in table.tolist():
+        if number == 0:
+            require(1 <= len(parts) <= MAX_PARTS, f"a context does not have 1 to {MAX_PARTS} parts")
+            contexts.append(tuple(parts))
+            parts = []
+            continue
+        code, shift = number % SHIFT, number // SHIFT
+        known = number > 0 and 1 <= code % KIND < FEATURES and shift <= MAX_SHIFT
+        require(known, "a context asks for a feature that is not known")
+        parts.append((code, shift))
+    require(len(contexts) <= MAX_CONTEXTS, f"an adaptive law has more than {MAX_CONTEXTS} contexts")
     return tuple(contexts)
 
 

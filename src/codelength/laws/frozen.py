@@ -15,7 +15,8 @@ from codelength.errors import NotRepresentable, ProgramError, UsageError
 from codelength.exact import arithmetic as executors
 from codelength.exact.network import is_integer, read_object
 from codelength.exact.operations import Tensors, require
-from codelength.laws import blocks, golden, model_file
+from codelength.laws import blocks, model_file
+from codelength.laws import golden as golden_vectors
 from codelength.laws.adaptive import Adaptive
 from codelength.laws.blocks import GROUP_MEMORY
 from codelength.laws.program import Built, build
@@ -52,13 +53,14 @@ class FrozenModel:
         self.sha256 = model_file.digest_of(structure, tensors)
         self._bytes: bytes | None = None
         if check_golden and "golden" in structure:
-            golden.check_golden(self, structure["golden"], self._work)
+            golden_vectors.check_golden(self, structure["golden"], self._work)
 
     # -------------------------------------------------------------------------------------------- making and storing
 
     @classmethod
-    def create(cls, space: Space, law: dict[str, Any], tensors: Tensors) -> FrozenModel:
-        """A model from the parts of a program; computes its features and its golden vector."""
+    def create(cls, space: Space, law: dict[str, Any], tensors: Tensors, *, golden: bool = True) -> FrozenModel:
+        """A model from the parts of a program; computes its features and, where it shall have one, its golden
+        vector."""
         tensors = {name: model_file.narrowed(name, t) for name, t in tensors.items()}
         features = sorted(build(law, tensors, {}).features)
         structure: dict[str, Any] = {
@@ -68,7 +70,9 @@ class FrozenModel:
             "tensors": {name: list(t.shape) for name, t in tensors.items()},
         }
         model = cls(structure, tensors)
-        structure["golden"] = golden.golden_vector(model)
+        if not golden:
+            return model
+        structure["golden"] = golden_vectors.golden_vector(model)
         return cls(structure, tensors)
 
     def to_bytes(self) -> bytes:

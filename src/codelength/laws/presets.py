@@ -16,4 +16,4 @@ def preset(size: str, symbols: int, channels: int = 1, kind: str = "photo", *, f
     """
     shape = (None, None) if channels == 1 else (None, None, channels)
     law, tensors = program(size, symbols, channels, kind, frames=frames).record(shape)
-    return FrozenModel.create(Space(shape, symbols), law, tensors)
+    return FrozenModel.create(Space(shape, symbols), law, tensors, golden=False)
