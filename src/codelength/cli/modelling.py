@@ -36,6 +36,12 @@ def evaluate(
             "--per-item", metavar="FILE", callback=options.destination, help="Write figures per item, .npy or .csv."
         ),
     ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            "--maps", metavar="DIR", help="Draw what every pixel costs, a PNG for each item; the numbers if .npz."
+        ),
+    ] = None,
     against: Annotated[
         str | None, typer.Option("--against", metavar="MODEL", help="Compare with another model, item by item.")
     ] = None,
@@ -90,6 +96,8 @@ def evaluate(
             asked = name if settings.arithmetic == "float" else frozen
             return frozen, evaluate_as(asked, loaded, settings, progress=advance)
 
+    if maps is not None:
+        api.load(model).require_element_bits()
     frozen, result = one(model)
     figures = {"model": model, "data": data, **result.to_json()}
     lines = [show_estimate("standard input" if pipes.is_pipe(data) else data, result)]
@@ -103,6 +111,16 @@ def evaluate(
         say(line, quiet=silent(quiet, json))
     if per_item is not None:
         result.save_items(per_item)
+    if maps is not None:
+        from codelength.likelihood.maps import item_maps
+        from codelength.report.maps import write_maps
+
+        found = item_maps(frozen, loaded, limit=settings.limit, seed=seed)
+        with task("drawing maps", total) as advance:
+            told = write_maps(
+                maps, found, frozen.space.symbols, names=lambda number: loaded.item(number).name, progress=advance
+            )
+        say(told, quiet=silent(quiet, json))
     write_json(json, figures)
 
 

@@ -17,6 +17,7 @@ from codelength.coding.frequencies import (
     Leaf,
     code_lengths,
     code_lengths_fixed,
+    element_lengths_fixed,
     intervals,
     pop_elements,
     push_elements,
@@ -53,6 +54,11 @@ class Elements:
 
     def lengths(self, x: np.ndarray) -> np.ndarray:
         return code_lengths_fixed(self.leaf, self.params, self._arranged(x))
+
+    def element_lengths(self, x: np.ndarray) -> np.ndarray:
+        """What each element adds to ``lengths``: int64 (n, *shape), units of 2^-20 bits."""
+        each = element_lengths_fixed(self.leaf, self.params, self._arranged(x))
+        return restore(each, self.order).reshape(x.shape)
 
     def push(self, stack: Stack, x: np.ndarray) -> None:
         push_elements(self.leaf, self.params, self._arranged(x), stack)

@@ -151,6 +151,15 @@ class Law(ABC):
         """Code length per item in fixed point (units of 2^-20 bits), int64 (n,): for exact integer laws only."""
         raise TypeError(f"{type(self).__name__} has no exact code length")
 
+    def element_lengths(self, x: Any, context: Context) -> Any:
+        """What each element adds to ``lengths``, int64 (n, *shape): for integer laws that code every element once, by
+        itself. Raises TypeError for others, see ``has_element_lengths``."""
+        raise TypeError(f"{type(self).__name__} has no code lengths of single elements")
+
+    def has_element_lengths(self) -> bool:
+        """Whether ``element_lengths`` can be asked."""
+        return type(self).element_lengths is not Law.element_lengths
+
     def held(self, context: Context, count: int) -> Any:
         """The law of ``count`` items at one context, for several draws from it: it has ``draw(generator)``, items and
         their log-probabilities. Networks that see only the context are evaluated once where the law knows how."""

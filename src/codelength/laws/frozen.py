@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from codelength.adaptive.learner import Learner
+from codelength.coding.logarithm import LENGTH_BITS
 from codelength.coding.stack import Stack
 from codelength.errors import NotRepresentable, ProgramError, UsageError
 from codelength.exact import arithmetic as executors
@@ -153,6 +154,34 @@ class FrozenModel:
         stack.begin([1] * len(items))
         self.law.push(stack, items, context)
         return stack.stream_bits()
+
+    def element_bits(self, items: np.ndarray) -> np.ndarray:
+        """Bits of each element of items (n, *shape), given those before it, float64 of that shape; their sums over an
+        item are its ``code_length_bits`` but for rounding. A model that learns has seen nothing before the first item.
+
+        Raises UsageError for laws that do not code every element by itself: with latents, mixtures, and flows.
+        """
+        self.require_element_bits()
+        items = self.space.check(np.asarray(items))
+        bits = np.empty(items.shape)
+        if self.law.prequential:
+            for row, found in zip(bits, self.learner().maps(list(items))):
+                row[...] = found
+            return bits
+        step = self.group_limit(items.shape[1:])
+        for start in range(0, len(items), step):
+            part = items[start : start + step]
+            bits[start : start + step] = self.law.element_lengths(part, {"shape": items.shape[1:]}) / (1 << LENGTH_BITS)
+        return bits
+
+    def require_element_bits(self) -> None:
+        """Raise UsageError where ``element_bits`` does."""
+        if not (self.law.prequential or self.law.has_element_lengths()):
+            raise UsageError(
+                f"expected a model that codes every element by itself, got one whose law is "
+                f"{self.structure['law']['law']}: with latents, mixtures and flows bits belong to items as wholes, and "
+                "there are no maps of them; take an independent, a sequential or an adaptive model"
+            )
 
     def sample(self, count: int, *, seed: int = 0, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Items (count, *shape): ``pop`` from a stack of seeded random words, so the same pictures everywhere."""

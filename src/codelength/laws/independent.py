@@ -35,5 +35,8 @@ class Independent(ConditionalLaw):
     def lengths(self, x: Any, context: Context) -> Any:
         return self.conditional(context, len(x)).lengths(x)
 
+    def element_lengths(self, x: Any, context: Context) -> Any:
+        return self.conditional(context, len(x)).element_lengths(x)
+
     def median(self, x_context: Context, count: int) -> Any:
         return self.conditional(x_context, count).median()

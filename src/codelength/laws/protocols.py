@@ -139,6 +139,10 @@ class IntegerElements(Elements[np.ndarray], Protocol):
     @property
     def order(self) -> np.ndarray | None: ...
 
+    def element_lengths(self, x: np.ndarray) -> np.ndarray:
+        """What each element of x (n, *shape) adds to ``lengths``: int64 (n, *shape)."""
+        ...
+
     def intervals(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Starts and frequencies (n, D) of the elements of x (n, *shape), in coding order."""
         ...

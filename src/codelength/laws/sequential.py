@@ -37,5 +37,8 @@ class Sequential(ConditionalLaw):
     def lengths(self, x: Any, context: Context) -> Any:
         return self.conditional.parallel(x, context).lengths(x)
 
+    def element_lengths(self, x: Any, context: Context) -> Any:
+        return self.conditional.parallel(x, context).element_lengths(x)
+
     def median(self, x_context: Context, count: int) -> Any:
         return self.conditional.median(count, x_context)
