@@ -220,29 +220,28 @@ def program(size: str, symbols: int, channels: int, kind: str, *, frames: bool =
     if frames:
         chosen[-1] = chosen[-1]._replace(own=min(chosen[-1].own, 16), previous=len(_PREVIOUS))
     bits = (symbols - 1).bit_length()
-    photo = kind == "photo"
     return Program(
         symbols=symbols,
         order=(1, 0, 2, 3)[:channels] if channels >= 3 else tuple(range(channels)),
         tree="value" if kind == "drawn" else "residual",
         predictors=tuple(_predictor(channels, sizes) for sizes in chosen),
         contexts=contexts,
-        double=level == 2,
+        double=level == 2 and kind != "drawn",
         maps=level > 0,
-        table_bits=21 if level == 2 else 20,
-        sets=level + 1,
+        table_bits=21 if level == 2 or (level == 1 and kind == "drawn") else 20,
+        sets=3 if level == 1 and kind == "drawn" else level + 1,
         most_class=9 if bits > 8 else 4,
         class_shift=1,
         least_error=6,
-        scale_rate=5 if photo else 6,
+        scale_rate=5,
         bias_rate=6,
-        whiten=6 if photo else 0,
-        whiten_from=6 + 2 * max(0, bits - 8) if photo else 40,
+        whiten=6,
+        whiten_from=6 + 2 * max(0, bits - 8),
         regularise=64,
         gradient=24 << max(0, bits - 8),
         solve=4,
-        counter_limit=1020 if kind == "binary" else 255,
+        counter_limit=1020 if kind == "drawn" else 255,
         rate_first=60,
-        rate_last={"photo": 40, "drawn": 60, "binary": 12}[kind],
+        rate_last=12 if kind == "binary" else 40,
         rate_final=8,
     )
