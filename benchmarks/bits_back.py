@@ -38,7 +38,7 @@ import numpy as np
 
 import codelength as cl
 from benchmarks import codecs
-from benchmarks.common import Benchmark, Row, limit_threads, parser, product_rate
+from benchmarks.common import Benchmark, Row, clock, limit_threads, parser, product_rate
 from benchmarks.overhead import measure
 from codelength.coding.stack import Stack
 from codelength.data.dataset import DataSet
@@ -52,6 +52,8 @@ from codelength.laws.switch import Switch
 
 CASES = ("mnist:test=vae-mnist",)
 LATENT_BITS = tuple(range(5, 17))
+#: Of which the median counts; an odd number.
+RUNS = 5
 TOTAL_BITS = (12, 16, 20, 24, 28)
 
 
@@ -311,8 +313,8 @@ def conditionals(law: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def metered(model: FrozenModel) -> Iterator[Passes]:
-    """Notes what the parallel passes of the model's networks take while it codes."""
+def metered(model: FrozenModel, now: Callable[[], float] = time.perf_counter) -> Iterator[Passes]:
+    """Notes what the parallel passes of the model's networks take while it codes, by a clock."""
     passes = Passes()
     watched = list(conditionals(model.law))
 
@@ -320,9 +322,9 @@ def metered(model: FrozenModel) -> Iterator[Passes]:
         inside = conditional.parameters
 
         def parameters(inputs: dict[str, np.ndarray], types: list[Type], count: int) -> np.ndarray:
-            start = time.perf_counter()
+            start = now()
             result: np.ndarray = inside(inputs, types, count)
-            passes.seconds += time.perf_counter() - start
+            passes.seconds += now() - start
             passes.multiply_adds += count * multiply_adds(conditional.network, types, conditional.tensors)
             return result
 
@@ -337,21 +339,36 @@ def metered(model: FrozenModel) -> Iterator[Passes]:
             del conditional.parameters
 
 
-def quickest(model: FrozenModel, run: Callable[[], Any], repeats: int = 3) -> tuple[Any, float, Passes]:
-    """Result, seconds and passes of the quickest of a few runs."""
-    best: tuple[Any, float, Passes] | None = None
-    for _ in range(repeats):
-        with metered(model) as passes:
-            start = time.perf_counter()
+@dataclasses.dataclass
+class Run:
+    """A run of coding: what it gave, its seconds, what of them networks took, and the rate of the product before it."""
+
+    result: Any
+    seconds: float
+    passes: Passes
+    rate: float
+
+    @property
+    def share(self) -> float:
+        """Of the product's rate, that of the networks; of the machine's work in a second, where there are none."""
+        passes = self.passes
+        return (passes.multiply_adds / passes.seconds if passes.seconds else 1 / self.seconds) / self.rate
+
+
+def typical(model: FrozenModel, run: Callable[[], Any], threads: int) -> Run:
+    """That of a few runs, taking turns with a product, of which the share is the median."""
+    now = clock(threads)
+    runs = []
+    for _ in range(RUNS):
+        rate = product_rate(threads)
+        with metered(model, now) as passes:
+            start = now()
             result = run()
-            seconds = time.perf_counter() - start
-        if best is None or seconds < best[1]:
-            best = result, seconds, passes
-    assert best is not None
-    return best
+            runs.append(Run(result, now() - start, passes, rate))
+    return sorted(runs, key=lambda each: each.share)[RUNS // 2]
 
 
-def coding(model: FrozenModel, items: np.ndarray, block: int) -> Row:
+def coding(model: FrozenModel, items: np.ndarray, block: int, threads: int) -> Row:
     """Milliseconds per item of encoding and decoding blocks, and what of them the networks take.
 
     Where pixels are decoded one after another, networks and coder take turns too often to be told apart; the figures
@@ -361,36 +378,36 @@ def coding(model: FrozenModel, items: np.ndarray, block: int) -> Row:
     parts = [items[start : start + block] for start in range(0, n, block)]
     sizes, words = model.encode_block(items[:2])
     model.decode_block(words, sizes, shape)  # compiled code is loaded before the watch starts
-    coded, there, up = quickest(model, lambda: [model.encode_block(part) for part in parts])
-    back, here, down = quickest(model, lambda: [model.decode_block(words, sizes, shape) for sizes, words in coded])
-    if not np.array_equal(np.concatenate(back), items):
+    up = typical(model, lambda: [model.encode_block(part) for part in parts], threads)
+    down = typical(model, lambda: [model.decode_block(words, sizes, shape) for sizes, words in up.result], threads)
+    if not np.array_equal(np.concatenate(down.result), items):
         raise SystemExit("the blocks did not give the items back")
     each = 1e3 / n
     row: Row = {
-        "encode_ms": there * each,
-        "encode_networks_ms": up.seconds * each,
-        "encode_beyond_ms": (there - up.seconds) * each,
-        "decode_ms": here * each,
-        "multiply_adds": up.multiply_adds / n,
-        "network_multiply_adds_s": up.multiply_adds / up.seconds,
+        "encode_ms": up.seconds * each,
+        "encode_networks_ms": up.passes.seconds * each,
+        "encode_beyond_ms": (up.seconds - up.passes.seconds) * each,
+        "decode_ms": down.seconds * each,
+        "multiply_adds": up.passes.multiply_adds / n,
+        "network_multiply_adds_s": up.passes.multiply_adds / up.passes.seconds,
+        "product_multiply_adds_s": up.rate,
+        "network_share_of_product": up.share,
     }
     if not any(hasattr(conditional, "advance") for conditional in conditionals(model.law)):
-        row["decode_networks_ms"] = down.seconds * each
-        row["decode_beyond_ms"] = (here - down.seconds) * each
+        row["decode_networks_ms"] = down.passes.seconds * each
+        row["decode_beyond_ms"] = (down.seconds - down.passes.seconds) * each
     return row
 
 
 def speed(data: DataSet, name: str, arguments: argparse.Namespace) -> Iterator[Row]:
     items, model = np.asarray(data.items), cl.load(name)
-    rate = product_rate()
     with tempfile.TemporaryDirectory() as folder:
         row = codecs.archive(items, name, Path(folder))
-    figures = coding(model, items.astype(np.int32), arguments.block)
+    figures = coding(model, items.astype(np.int32), arguments.block, arguments.threads)
     row["compress_ms"], row["decompress_ms"] = (
         items.size / (row[key] * 1e6) * 1e3 / len(items) for key in ("encode_mb_s", "decode_mb_s")
     )
-    share = figures["network_multiply_adds_s"] / rate
-    rows = [{**row, **figures, "product_multiply_adds_s": rate, "network_share_of_product": share}]
+    rows = [{**row, **figures}]
     rows += peers(items, data.space.symbols)
     codecs.compare(rows)
     yield from rows

@@ -7,7 +7,8 @@ thawed. A row for the log-weights alone, streamed in chunks as estimates take th
 importance estimator, which also orders, checks and sums up, and, where a frozen model is named, one for ``frozen``:
 ``evaluate`` in the arithmetic of files, as it is unless told otherwise. Multiply-adds are those that torch, or frozen
 networks, execute, encoders and decoders together, over the draws; ``share_of_product`` is their rate over that of a
-float32 matrix product in the same process with the same threads. ``growth_mib`` is by how much the peak memory of a
+float32 matrix product in the same process with the same threads: the median of runs that take turns with the product,
+in processor time where there is one thread. ``growth_mib`` is by how much the peak memory of a
 process rises when it goes on from few draws per item to many.
 """
 
@@ -18,7 +19,6 @@ import multiprocessing
 import re
 import resource
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -32,12 +32,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import codelength as cl
 from benchmarks.bits_back import metered
-from benchmarks.common import Benchmark, Row, limit_threads, parser, product_rate
+from benchmarks.common import Benchmark, Row, clock, limit_threads, parser, product_rate
 from codelength.data.dataset import DataSet
 from codelength.errors import CodelengthError, UsageError
 from codelength.likelihood.weights import ImportanceResult, WeightStream
 
 CASES = ("mnist:test=vae-mnist",)
+#: Of which the median counts; an odd number.
+RUNS = 5
 
 #: (items, draws of each) -> log-weights (draws, n), nats
 Weigh = Callable[[Tensor, int], Tensor]
@@ -118,15 +120,16 @@ def systems(name: str, data: DataSet, arguments: argparse.Namespace) -> dict[str
 def throughput(name: str, data: DataSet, arguments: argparse.Namespace) -> Iterator[Row]:
     for label, system in systems(name, data, arguments).items():
         counted = system.executed(lambda run=system.run: run(arguments.chunk)) / (len(data) * arguments.chunk)
-        # Right before what it is compared with: clocks change while a process runs.
-        rate = product_rate()
         system.run(arguments.chunk)
-        best = float("inf")
-        for _ in range(3):
-            start = time.perf_counter()
+        now = clock(arguments.threads)
+        runs = []
+        for _ in range(RUNS):
+            # Right before what it is compared with: clocks change while a process runs.
+            rate, start = product_rate(arguments.threads), now()
             system.run(arguments.draws)
-            best = min(best, time.perf_counter() - start)
-        speed = len(data) * arguments.draws / best
+            speed = len(data) * arguments.draws / (now() - start)
+            runs.append((speed / rate, speed, rate))
+        _, speed, rate = sorted(runs)[RUNS // 2]
         yield {
             "system": label,
             "items": len(data),

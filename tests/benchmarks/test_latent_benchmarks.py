@@ -30,6 +30,13 @@ DECODER, UPPER_DECODER = 4 * 16 + 16 * 64, 2 * 16 + 16 * 8
 NOISE = 0.1
 
 
+@pytest.fixture(autouse=True)
+def one_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of time are not looked at here."""
+    for benchmark in (bits_back, importance):
+        monkeypatch.setattr(benchmark, "RUNS", 1)
+
+
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of a few steps on 8 x 8 digits."""
