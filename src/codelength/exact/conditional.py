@@ -262,7 +262,7 @@ class SequentialConditional(FrozenConditional):
         for operation, on_item in zip(self.network.operations, depends[len(self.network.inputs) :]):
             require(operation.incremental or not on_item, f"a {operation.name} of values that depend on the item")
         if isinstance(schedule, RasterSchedule):
-            schedule.validate(self.tensors, self.network)
+            schedule.validate(self.network, types)
         output = types[self.network.output]
         axes = 3 if isinstance(schedule, RasterSchedule) else 1
         require(len(output.shape) == axes, f"parameters of shape {output.shape} do not fit the schedule")

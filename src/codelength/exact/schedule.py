@@ -11,7 +11,6 @@ import numpy as np
 
 from codelength.exact.network import Network, is_integer, read_object
 from codelength.exact.operation import Tensors, Type, require
-from codelength.exact.operations import Convolution
 
 
 @dataclass(frozen=True)
@@ -80,27 +79,24 @@ class RasterSchedule:
         height, width, channels = as_image(shape)
         return Type((channels, height, width), 0, symbols - 1, np.arange(1, channels + 1))
 
-    def validate(self, tensors: Tensors, network: Network) -> None:
-        """For a network whose types have been inferred. Raises ProgramError."""
+    def validate(self, network: Network, types: list[Type]) -> None:
+        """For a network and the types of its values. Raises ProgramError."""
         # A channel of degree zero has seen the pixels before its own, so it is no context for those before them.
         depends = network.follows("x")
-        for operation in network.operations:
-            if isinstance(operation, Convolution) and operation.degrees is None:
-                require(not depends[operation.x], "a convolution without degrees sees the item")
+        scheduled = []
+        for operation, out in zip(network.operations, types[len(network.inputs) :]):
+            if getattr(operation, "degrees", None) is not None:
+                scheduled.append((operation, out))
+            elif hasattr(operation, "degrees"):
+                sees = any(depends[source] for source in operation.sources)
+                require(not sees, f"a {operation.name} without degrees sees the item")
         if self.slope is None:
             return
         require(1 <= self.slope <= 4096, "a slope is out of bounds")
-        for operation in network.operations:
-            if not isinstance(operation, Convolution) or operation.degrees is None:
-                continue
-            weight = tensors[operation.weight]
-            for a, b in zip(*np.nonzero(weight.any(axis=(0, 1)))):
-                dy, dx = int(a) + operation.offset[0], int(b) + operation.offset[1]
-                closed = dy > 0 or (dy == 0 and dx > 0)
-                require(
-                    closed or dy * self.slope + dx < 0 or (dy, dx) == (0, 0),
-                    "a tap reaches pixels of the same front or later",
-                )
+        for operation, out in scheduled:
+            for dy, dx in operation.looks(out):
+                earlier = dy * self.slope + dx < 0 or (dy, dx) == (0, 0)
+                require(earlier, "a tap reaches pixels of the same front or later")
 
     def fronts(self, height: int, width: int) -> Sequence[np.ndarray] | np.ndarray:
         """Pixels of each step as row-major indices."""
