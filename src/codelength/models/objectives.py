@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from codelength.distributions import Normal
+from codelength.distributions.continuum import Continuous
 from codelength.laws.space import Space
 from codelength.models.configs import VAEConfig
 from codelength.networks.conditionals import elements_of
@@ -59,6 +60,7 @@ class LatentObjectives(nn.Module):
         below that q looks at are not (Bauer and Mnih 2021, section 4). background: share of the blank background to
         look at; log p(x | z_1) is then an unbiased estimate.
         """
+        density = Continuous(self.latent)  # what ``continuum`` makes of the law's latents
         below: Tensor = x.float()
         given: tuple[Tensor, ...] = () if label is None else (label,)
         drawn: list[Tensor] = []
@@ -82,9 +84,8 @@ class LatentObjectives(nn.Module):
                 # ``passing`` has that towards the layers below. So one draw sends back both, but ``loss`` can weight
                 # the first by itself, with a hook on ``entry``.
                 params = passing + (entry - entry.detach())
-            noise = torch.randn(params.shape[:-1], generator=generator).to(params)
-            below = self.latent.draw(params, noise)
-            spent.append(self.latent.log_density(passing, below).flatten(1).sum(1))
+            below = density.sample(params, generator)
+            spent.append(density.log_prob(passing, below).flatten(1).sum(1))
             drawn.append(below)
             entries.append(entry)
         costs = []
@@ -93,7 +94,7 @@ class LatentObjectives(nn.Module):
                 params = elements_of(self.decoders[level + 1](drawn[level + 1], *given), 2)
             else:
                 params = self.top().reshape(1, -1, 2)
-            costs.append(spent[level] - self.latent.log_density(params, z.flatten(1)).sum(1))
+            costs.append(spent[level] - density.log_prob(params, z.flatten(1)).sum(1))
         if self.space.symbols == 2:
             x = x.to(torch.int8)  # an eighth of what the copies move
         x = x.repeat(count, *[1] * (x.ndim - 1))
