@@ -10,7 +10,7 @@ from jacobians import dependencies, scrambled
 from torch import Tensor
 
 from codelength.networks.convolution import CausalConv2d
-from codelength.networks.gated import GatedLayer
+from codelength.networks.gated import GatedLayer, GatedPixelCNN
 
 DEGREES = torch.tensor([0, 1, 2])
 UNITS, HEIGHT, WIDTH = len(DEGREES), 3, 4
@@ -68,3 +68,16 @@ def test_stacks_see_what_they_may(reach: int, rows: int) -> None:
             found = [[bool(seen[a, o, s, t, b, c, r, q]) for b in (0, 1)] for a in (0, 1)]
             by_degrees = here and bool(DEGREES[c] <= DEGREES[o])
             assert found == [[near, False], [near, left or by_degrees]], ((o, s, t), (c, r, q))
+
+
+@pytest.mark.parametrize(("reach", "rows", "layers"), [(1, 1, 2), (2, 1, 1), (1, 2, 1)])
+def test_a_network_sees_what_its_module_says_and_nothing_else(reach: int, rows: int, layers: int) -> None:
+    network = scrambled(GatedPixelCNN(1, 1, units=2, layers=layers, reach=reach, rows=rows))
+    far = reach * (layers + 1)
+    height, width = rows * (layers + 1) + 2, 2 * far + 3
+    seen = dependencies(network, (1, height, width)).reshape(height, width, height, width)[-1, width // 2]
+    for row, column in itertools.product(range(height), range(width)):
+        up, right = height - 1 - row, column - width // 2
+        left = reach * layers if up == 1 else far
+        within = 1 <= up <= rows * (layers + 1) and -left <= right <= reach * min(up, layers + 1)
+        assert bool(seen[row, column]) == (within or (up == 0 and -far <= right < 0)), (up, right)

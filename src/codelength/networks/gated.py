@@ -4,8 +4,14 @@ The layers of van den Oord et al. 2016 ("Conditional Image Generation with Pixel
 
 The vertical stack at a pixel sees rows above it, to both sides; the horizontal stack sees the pixels to the left in its
 own row, and the vertical stack. Kernels of the vertical stack lie wholly above the row that they speak of, so every tap
-is on an earlier pixel; each layer reaches ``reach`` columns to either side for every row that it goes up. What lies
-further to the right than that is not seen, where kernels centred on the row (in a schedule of whole rows) would see it.
+is on an earlier pixel, as a schedule that goes pixel by pixel or by fronts asks for.
+
+Of what comes before a pixel, a network of L > 0 layers after the first sees in the row d above it, d from 1 to
+rows (L + 1), as far as reach (L + 1) columns to the left (reach L where d = 1) and reach min(d, L + 1) to the right; in
+its own row as far as reach (L + 1) to the left. So the wedge further to the right than ``reach`` columns for each row
+up stays unseen: a part of the blind spot that the article does away with, whose vertical kernels are centred on the
+row. Such a kernel looks at later pixels of values that know earlier rows alone; rows would then have to be done as a
+whole, one after another. A larger ``reach`` narrows the wedge, and makes fronts shorter.
 """
 
 from __future__ import annotations
