@@ -263,6 +263,8 @@ def test_steps_keep_to_their_bounds_whatever_lies_on_the_stack():
 
 def test_a_floor_refuses_a_latent_that_says_something_else():
     Floor("u", 2).push(None, np.array([[1, 0]]), {"u": np.array([[7, 3]])})
+    nats = Floor("u", 2).log_prob(np.array([[1, 0], [2, 0]]), {"u": np.array([[7, 3], [8, 0]])})
+    assert nats.shape == (2,) and not nats.any()
     with pytest.raises(NotRepresentable):
         Floor("u", 2).push(None, np.array([[1, 1]]), {"u": np.array([[7, 3]])})
 

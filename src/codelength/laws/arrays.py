@@ -15,6 +15,10 @@ class _Numpy:
     def full_like(self, x: Any, value: int, rows: int) -> Any:
         return np.full((rows, 1), value, np.int64)
 
+    def zeros(self, x: Any) -> Any:
+        """A number of nats for each item."""
+        return np.zeros(len(x))
+
     def stack(self, columns: list[Any]) -> Any:
         return np.stack(columns, axis=1)
 
@@ -63,6 +67,9 @@ class _Torch:
 
     def full_like(self, x: Any, value: int, rows: int) -> Any:
         return self.torch.full((rows, 1), value, dtype=self.torch.int64, device=x.device)
+
+    def zeros(self, x: Any) -> Any:
+        return self.torch.zeros(len(x), device=x.device)
 
     def stack(self, columns: list[Any]) -> Any:
         return self.torch.stack(columns, dim=1)

@@ -136,7 +136,7 @@ class Floor(Law):
         return {}
 
     def log_prob(self, x: Any, context: Context) -> Any:
-        return 0.0
+        return library_of(x).zeros(x)
 
     def sample(self, count: int, context: Context, generator: Any) -> Any:
         return context[self.latent] >> self.bits
