@@ -223,6 +223,18 @@ def test_couplings_see_what_stands_in_the_context() -> None:
     assert bits == pytest.approx(-float(found[0].mean()) / math.log(2), rel=0.01)
 
 
+def test_a_chain_samples_on_the_grid_what_its_flows_draw_beside_it() -> None:
+    torch.manual_seed(0)
+    chain = Conditional().law().prior.base  # type: ignore[attr-defined]
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        drawn = chain.draw(50, {}, generator)[0]
+        sampled, exports = chain.sample_exporting(50, {}, generator.manual_seed(0))
+    assert not torch.equal(drawn, drawn.round())  # scales leave the grid
+    assert not sampled.is_floating_point() and sampled.shape == (50, 4)
+    assert torch.equal(sampled[:, [1, 3]], exports["second"])
+
+
 # ---- steps on integers -----------------------------------------------------------------------------------------
 
 

@@ -144,13 +144,13 @@ class Chain(Law):
         return sum(group.law.lengths(values, given) for group, values, given in self.steps(x, context))
 
     def sample(self, count: int, context: Context, generator: Any) -> Any:
-        return self.draw(count, context, generator)[0]
+        return self.sample_exporting(count, context, generator)[0]
+
+    def sample_exporting(self, count: int, context: Context, generator: Any) -> tuple[Any, Context]:
+        """Each group by its own ``sample``, which brings to the grid what a flow does not leave there."""
+        return self.made(context, count, lambda group, given: group.law.sample(count, given, generator))
 
     def draw(self, count: int, context: Context, generator: Any) -> tuple[Any, Any]:
-        items, log_prob, _ = self._draw(count, context, generator)
-        return items, log_prob
-
-    def _draw(self, count: int, context: Context, generator: Any) -> tuple[Any, Any, Context]:
         logs = []
 
         def make(group: Group, given: Context) -> Any:
@@ -158,12 +158,7 @@ class Chain(Law):
             logs.append(log_prob)
             return values
 
-        items, exports = self.made(context, count, make)
-        return items, sum(logs), exports
-
-    def sample_exporting(self, count: int, context: Context, generator: Any) -> tuple[Any, Context]:
-        items, _, exports = self._draw(count, context, generator)
-        return items, exports
+        return self.made(context, count, make)[0], sum(logs)
 
     def median(self, x_context: Context, count: int) -> Any:
         return self.made(x_context, count, lambda group, given: group.law.median(given, count))[0]
