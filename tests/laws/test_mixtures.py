@@ -51,6 +51,12 @@ def test_responsibilities_of_another_index_are_refused(latent, count):
         Marginal("k", prior, LIKELIHOOD, Responsibilities(latent, count, prior, LIKELIHOOD))
 
 
+def test_an_index_of_more_values_than_a_file_may_sum_over_is_refused_when_the_law_is_built():
+    assert values_of(mixture("k", Independent(UniformIndex(4096)), LIKELIHOOD).prior) == 4096
+    with pytest.raises(UsageError, match=r"1 to 4,096 values under 'k'.* got 4,097"):
+        mixture("k", Independent(UniformIndex(4097)), LIKELIHOOD)
+
+
 def test_a_prior_of_more_than_an_index_makes_no_mixture():
     prior = Independent(NetworkConditional(nn.Embedding(1, 6), Categorical(3), (2,), ("count",)))
     with pytest.raises(UsageError, match="expected a prior of an index"):

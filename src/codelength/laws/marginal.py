@@ -14,6 +14,9 @@ from codelength.errors import NotFrozen, NotRepresentable, UsageError
 from codelength.laws.arrays import library_of
 from codelength.laws.contract import Context, Law, Placed
 
+#: Values of an index that is summed over.
+MAX_COMPONENTS = 4096
+
 
 class Marginal(Law):
     """p(x) = sum_z p(z) p(x | z), with a posterior q(z | x).
@@ -155,6 +158,11 @@ class Responsibilities(Law):
     """
 
     def __init__(self, latent: str, count: int, prior: Law, likelihood: Law, codec: Any = None) -> None:
+        if not 1 <= count <= MAX_COMPONENTS:
+            raise UsageError(
+                f"expected an index of 1 to {MAX_COMPONENTS:,} values under {latent!r}, all of which are summed over, "
+                f"got {count:,}; take fewer components, or a latent with a posterior of its own"
+            )
         self.latent = latent
         self.count = count
         self.prior = prior

@@ -31,7 +31,7 @@ from codelength.laws.chain import Chain, Define, Group
 from codelength.laws.coarse import Coarse
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
-from codelength.laws.marginal import Marginal, Responsibilities
+from codelength.laws.marginal import MAX_COMPONENTS, Marginal, Responsibilities
 from codelength.laws.pushforward import Cell, Floor, Pushforward
 from codelength.laws.sequential import Sequential
 from codelength.laws.switch import Switch
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from codelength.laws import protocols
 
 MAX_DEPTH = 16
-MAX_COMPONENTS = 4096
 #: Groups and features of a chain.
 MAX_PARTS = 1024
 MAX_DIMS = 1 << 24
