@@ -306,7 +306,7 @@ LIES: dict[str, list[tuple[str, Any, str]]] = {
     ],
     "vae": [
         ("posterior that leaves the prior", put({"family": "gaussian", "symbols": 8, "bits": 16}, "posterior", "leaf"), "same latent"),
-        ("posterior of another shape", put([1], "posterior", "shape"), "parameters for items"),
+        ("posterior of another shape", put([1], "posterior", "shape"), "the network of 'x' gives"),
         (
             "chain of what cannot choose",
             lambda s, t: s["law"].update(

@@ -129,11 +129,16 @@ class FrozenConditional:
 
     def check_output(self, output: Type, shape: tuple[int, ...]) -> None:
         p = self.leaf.parameters
+        expected: tuple[int, ...] = (math.prod(shape) * p,)
         if len(output.shape) == 3:
             height, width, channels = as_image(shape)
-            require(output.shape == (channels * p, height, width), f"parameters of shape {output.shape}")
-        else:
-            require(output.shape == (math.prod(shape) * p,), f"{output.shape} parameters for items of {shape}")
+            expected = (channels * p, height, width)
+        of = ", ".join(map(repr, self.network.inputs)) or "nothing"
+        require(
+            output.shape == expected,
+            f"the network of {of} gives parameters of shape {output.shape} where items of shape {shape}, with {p} for "
+            f"each element, need {expected}",
+        )
 
     def parameters(self, inputs: dict[str, np.ndarray], types: list[Type], count: int) -> np.ndarray:
         """(n, D, p) in row-major item order, or in coding order for degree schedules."""
