@@ -11,6 +11,7 @@ makes a file of them again. What is promised of a file that is kept as pixels:
   profile, place on earth); compressed by deflate, in strips.
 - TIFF of several images: the same of each of them.
 - DICOM without compression: the same file, byte for byte; by RLE: the same pixels, and all else of the file.
+- Arrays (``.npy``, ``.npz`` without compression, IDX) that are images: the same file, byte for byte.
 - Lossless WebP without further parts: the same pixels in the same mode.
 - JPEG is not read as pixels unless asked for, since pixels do not give the file back.
 
@@ -36,7 +37,7 @@ import numpy as np
 from PIL import Image
 
 from codelength.archive.layout import FILES_FEATURE
-from codelength.data import bitmaps, containers, dicom, pages, png, raw, tiff, webp
+from codelength.data import bitmaps, containers, dicom, pages, png, raw, stored_arrays, tiff, webp
 from codelength.data.pixels import MODES, WARNINGS_LOCK, Pixels, Unsuitable
 from codelength.errors import DataError
 
@@ -61,6 +62,8 @@ HELD = {
 JPEG_EXTENSIONS = (".jpg", ".jpeg")
 #: Files of DICOM are told by their first bytes, too; they come back under their names, whatever these are.
 DICOM_EXTENSIONS = (".dcm", ".dicom")
+#: Arrays within folders, which come back byte for byte.
+ARRAY_EXTENSIONS = {".npy": "NPY", ".npz": "NPZ"}
 
 
 # ---- from bytes to pixels -----------------------------------------------------------------------------------
@@ -103,11 +106,13 @@ def decode_images(data: bytes, name: str, *, jpeg: bool = False) -> list[Pixels]
 def form_of(name: str, data: bytes = b"") -> str:
     """The format that a name promises, or what begins like DICOM; "" if it is not that of an image that can be read."""
     ending = extension(name)
-    if ending in FORMATS:
-        return FORMATS[ending]
+    if ending in FORMATS or ending in ARRAY_EXTENSIONS:
+        return FORMATS.get(ending) or ARRAY_EXTENSIONS[ending]
     if ending in DICOM_EXTENSIONS or dicom.is_dicom(data):
         return "DICOM"
-    return "JPEG" if ending in JPEG_EXTENSIONS else ""
+    if ending in JPEG_EXTENSIONS:
+        return "JPEG"
+    return "IDX" if stored_arrays.is_idx(name, data) else ""
 
 
 def _read_webp(data: bytes) -> Pixels:
@@ -144,6 +149,9 @@ _READERS: dict[str, Callable[[bytes], list[Pixels]]] = {
     "WEBP": _alone(_read_webp),
     "JPEG": _alone(_read_jpeg),
     "DICOM": dicom.read,
+    "NPY": stored_arrays.read_npy,
+    "NPZ": stored_arrays.read_npz,
+    "IDX": stored_arrays.read_idx,
 }
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from codelength.archive.layout import MAX_ELEMENTS
-from codelength.data import bitmaps, containers, dicom, png, proof, tiff, webp
+from codelength.data import bitmaps, containers, dicom, png, proof, stored_arrays, tiff, webp
 from codelength.data.images import decode_images, encode_images, extension, features_of, form_of
 from codelength.data.pages import name_of as page_name
 from codelength.data.pages import unmarked
@@ -26,6 +26,8 @@ from codelength.machine import free_memory
 
 #: Of the free memory, a file may take this part if its pixels are to be looked at.
 MEMORY_SHARE = 8
+#: Bytes of a file that no machine lacks memory for.
+SURELY_FITS = 2**24
 #: The reason of files that are kept because somebody asked for it.
 AS_ASKED = "its bytes are kept, as was asked"
 #: By format, what comes back of files that do not come back byte for byte.
@@ -180,9 +182,9 @@ def look(entry: Entry, *, jpeg: bool = False, keep: bool = False) -> ImageFile:
 
     Raises DataError if the file cannot be opened.
     """
-    if entry.kind == "other" and not (may_be_dicom(entry.name) and dicom.is_dicom(entry.begin())):
+    if entry.kind == "other" and not (may_be_image(entry.name) and form_of(entry.name, entry.begin())):
         return ImageFile(entry, False, "", (), b"", "not an image", entry.stamp())
-    free = free_memory()
+    free = free_memory() if entry.size > SURELY_FITS else None  # asking takes longer than reading a small file
     if free is not None and entry.size > free // MEMORY_SHARE:
         return ImageFile(entry, False, "", (), b"", "it is too large for this machine's memory", entry.stamp())
     data, stamp = entry.read_whole()
@@ -221,12 +223,13 @@ _STATED: tuple[tuple[bytes, Callable[[bytes], tuple[int, ...]]], ...] = (
     (b"BM", bitmaps.stated_bmp),
     (b"RIFF", webp.stated_shape),
     (b"P", bitmaps.stated_pnm),
+    (b"\x93NUMPY", stored_arrays.stated_shape),
 )
 
 
-def may_be_dicom(name: str) -> bool:
-    """Whether files of DICOM are called like this: with no extension, or a number."""
-    return extension(name).removeprefix(".").isdigit() or extension(name) in ("", ".ima")
+def may_be_image(name: str) -> bool:
+    """Whether a file should be asked for what it is: DICOM and IDX are called anything, mostly without extension."""
+    return extension(name).removeprefix(".").isdigit() or extension(name) in ("", ".ima", ".idx")
 
 
 def stated_shape(data: bytes) -> tuple[int, ...]:

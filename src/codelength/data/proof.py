@@ -8,6 +8,7 @@
 | DICOM by RLE | ``dicom`` | pydicom | ``dicom`` | pydicom |
 | JPEG, where asked for | Pillow | nobody | Pillow (PNG) | ``png`` |
 | TIFF and DICOM as they lie | ``tiff``, ``dicom`` | tifffile, pydicom if it is there | ``raw`` | the same bytes |
+| arrays | ``stored_arrays`` | nobody | ``raw`` | the same bytes |
 | BMP, PGM, PPM | ``bitmaps`` | Pillow | ``raw`` | the same bytes |
 
 Nothing here is needed to read an archive.
@@ -109,8 +110,8 @@ def read_again(data: bytes, form: str, images: Sequence[Pixels]) -> Iterator[np.
     Raises Unsuitable if it cannot read another.
     """
     pixels = images[0]
-    if form == "JPEG" or (form not in ("TIFF", "DICOM") and pixels.mode in _BEYOND_PILLOW):
-        yield None
+    if form in ("JPEG", "NPY", "NPZ", "IDX") or (form not in ("TIFF", "DICOM") and pixels.mode in _BEYOND_PILLOW):
+        yield from [None] * len(images)
         return
     count = 0
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from codelength.data.images import DICOM_EXTENSIONS, FORMATS, JPEG_EXTENSIONS, decode_image, extension
+from codelength.data.images import ARRAY_EXTENSIONS, DICOM_EXTENSIONS, FORMATS, JPEG_EXTENSIONS, decode_image, extension
 from codelength.data.pixels import Pixels
 from codelength.data.stable import Stamp, read_pieces
 from codelength.errors import DataError
@@ -25,7 +25,8 @@ class Entry:
     name: relative, with ``/`` between parts; bytes that are not UTF-8 are surrogates, as in ``os.fsdecode``.
     path: where it lies; of members, the zip or tar file.
     size: in bytes.
-    kind: ``image`` if its extension is that of a format that can be written back, ``jpeg``, or ``other``.
+    kind: ``image`` if its extension is that of a format that can be written back, ``jpeg``, ``array`` (images for
+        archives alone), or ``other``.
     """
 
     name: str
@@ -63,7 +64,7 @@ class Entry:
 
     def load(self) -> Pixels | str:
         """Its pixels, or in words why its bytes must be kept instead (``decode_image``)."""
-        return decode_image(self.read_whole()[0], self.name)
+        return decode_image(self.read_whole()[0], self.name) if self.kind != "array" else "not an image"
 
 
 def scan(folder: Path) -> list[Entry]:
@@ -129,6 +130,8 @@ def scan(folder: Path) -> list[Entry]:
 def kind_of_name(name: str) -> str:
     """The ``kind`` of an entry of this name."""
     ending = extension(name)
-    return (
-        "image" if ending in FORMATS or ending in DICOM_EXTENSIONS else "jpeg" if ending in JPEG_EXTENSIONS else "other"
-    )
+    if ending in FORMATS or ending in DICOM_EXTENSIONS:
+        return "image"
+    if ending in ARRAY_EXTENSIONS:
+        return "array"
+    return "jpeg" if ending in JPEG_EXTENSIONS else "other"
