@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -10,10 +11,10 @@ import numpy as np
 class DataDigest:
     """SHA-256 of the data: of the bytes in order for arrays, of the entries' own digests for folders.
 
-    entries: how many a folder has; None for arrays.
+    entries: those of a folder; None for arrays.
     """
 
-    def __init__(self, entries: int | None) -> None:
+    def __init__(self, entries: Iterable[int] | None) -> None:
         self.whole = hashlib.sha256()
         self.entries = entries
         self.each: dict[int, bytes] = {}
@@ -44,4 +45,4 @@ class DataDigest:
             return self.whole.digest()
         self._close()
         empty = hashlib.sha256().digest()
-        return hashlib.sha256(b"".join(self.each.get(entry, empty) for entry in range(self.entries))).digest()
+        return hashlib.sha256(b"".join(self.each.get(entry, empty) for entry in self.entries)).digest()

@@ -156,6 +156,11 @@ class Header:
         return tuple(number for number in self.features if number not in CONTAINER_FEATURES)
 
     @property
+    def container_features(self) -> tuple[int, ...]:
+        """The container's own feature numbers, but that of programs, which follows from what the archive holds."""
+        return tuple(n for n in self.features if n in CONTAINER_FEATURES and n != PROGRAMS_FEATURE)
+
+    @property
     def items(self) -> int:
         """Number of items that the arrays hold."""
         return sum(array.shape[0] for array in self.arrays)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
@@ -18,6 +18,7 @@ from codelength.archive.layout import (
     ITEMS,
     LEARNED,
     MAGIC,
+    METADATA,
     VERSION,
     Header,
     Stream,
@@ -46,10 +47,10 @@ class Output:
     programs: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.owner = np.zeros(self.entries, np.int32)
+        self.owner = np.full(self.entries, -1, np.int32)
         self.shapes: dict[int, list[tuple[int, int]]] = {}
         self._filled: list[int] = []
-        self._numbers: dict[str, int] = {}  # of programs, by SHA-256
+        self._idle: dict[int, int] = {}  # streams that may go on, and the first entry that may
         self._digest = hashlib.blake2b(digest_size=FILE_DIGEST_BYTES)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -86,6 +87,28 @@ class Output:
 
     # ---- streams, programs and blocks
 
+    def carry_on(self, streams: Sequence[Stream], programs: Sequence[bytes]) -> None:
+        """Begin with the streams and programs of another archive, whose blocks and entries come next."""
+        for stream in streams:
+            self.open_stream(stream)
+        self.programs = list(programs)
+
+    def may_go_on(self) -> None:
+        """From now on a stream that is there is used for more entries, where they come after all that it has."""
+        for number, stream in enumerate(self.streams):
+            held = np.flatnonzero(self.owner == number)
+            if stream.type != METADATA:
+                self._idle[number] = int(held[-1]) + 1 if len(held) else 0
+
+    def going_on(self, stream: Stream, first: int) -> int | None:
+        """The number of a stream like this one that entries from ``first`` on can be added to, once; None if there is
+        none."""
+        for number, after in self._idle.items():
+            if self.streams[number] == stream and first >= after:
+                del self._idle[number]
+                return number
+        return None
+
     def open_stream(self, stream: Stream) -> int:
         self.streams.append(stream)
         self._filled.append(0)
@@ -98,14 +121,13 @@ class Output:
 
     def knows(self, program: Program) -> bool:
         """Whether a block is coded by this program already, so that another costs nothing more."""
-        return program.sha256 in self._numbers
+        return program.to_bytes() in self.programs
 
     def number_of(self, program: Program) -> int:
         """The number of a program, from 1; from now on it is a part of the archive."""
-        if program.sha256 not in self._numbers:
+        if not self.knows(program):
             self.programs.append(program.to_bytes())
-            self._numbers[program.sha256] = len(self.programs)
-        return self._numbers[program.sha256]
+        return self.programs.index(program.to_bytes()) + 1
 
     def add_items(self, stream: int, entries: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> None:
         """The next block of a stream holds these entries."""
@@ -133,6 +155,14 @@ class Output:
         )  # fmt: skip
         self._filled[stream] += count
         self.write(data)
+
+    def copy_block(self, block: Block, pieces: Iterable[bytes]) -> None:
+        """Another archive's block, as it is."""
+        first = self._filled[block.stream]
+        self.blocks.append(replace(block, number=len(self.blocks), offset=self.position, first=first))
+        self._filled[block.stream] += block.count
+        for piece in pieces:
+            self.write(piece)
 
     def simplify(self) -> None:
         """Streams of one size of which general codecs keep every block need not say how a program would see them."""

@@ -50,7 +50,8 @@ class PileWriter:
     """Writes the items of one plan.
 
     number: of the plan. encode: gives the task that makes a block. line: does these tasks. done: called for each block
-    that has been written, with its promised bits and what its start costs.
+    that has been written, with its promised bits and what its start costs. learn_from: lets a program that goes on with
+    a stream know what the stream's first block has taught it.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class PileWriter:
         encode: Encode,
         line: Line,
         done: Callable[[Written, Encoded], None],
+        learn_from: Callable[[int, ProgramEncoder], None] = lambda stream, encoder: None,
     ) -> None:
-        self.number, self.plan = number, plan
+        self.number, self.plan, self.learn_from = number, plan, learn_from
         self.output, self.encode, self.line, self.done = output, encode, line, done
         ways = encoders.of_plan(plan)
         self.ways = [_Way(self, way, encoder) for way, encoder in ways]
@@ -129,6 +131,10 @@ class _Way:
         self.pile, self.number, self.encoder, self.late = pile, number, encoder, late
         self.pending = Pending(encoder.items, encoder.size, self._block)
         self._stream: int | None = None
+        if isinstance(encoder, ProgramEncoder) and not late:  # what it has learned there must be known at once
+            self._stream = pile.output.going_on(encoder.stream, pile.plan.first)
+            if self._stream is not None and encoder.taught:
+                pile.learn_from(self._stream, encoder)
 
     def _block(self, entries: np.ndarray, values: Values, full: bool) -> None:
         pile, encoder = self.pile, self.encoder
@@ -155,6 +161,8 @@ class _Way:
                 f"block {len(output.blocks)} did not decode to what it was made from; no archive was written, "
                 "and this is a fault of the program or the machine"
             )
+        if self._stream is None and not self.late:
+            self._stream = output.going_on(self.encoder.stream, int(entries[0]))
         if self._stream is None:
             self._stream = output.open_stream(self.encoder.stream)
         coded = block.coded if self._is_coded(block, full) else None

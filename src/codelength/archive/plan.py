@@ -64,11 +64,12 @@ class Plan:
     """Items that share streams and blocks, and the ways to keep them: each item goes to the first that represents it.
 
     classes: of one mode, dtype and number of axes; of several sizes only where they have a mode. ways: ``ByCodecs``
-    goes without saying as the last.
+    goes without saying as the last. free: lay out streams for items of any sizes, even where these have one.
     """
 
     classes: tuple[ItemClass, ...]
     ways: tuple[Way, ...] = ()
+    free: bool = False
 
     @property
     def all_ways(self) -> tuple[Way, ...]:
@@ -80,7 +81,12 @@ class Plan:
         """Of the items, beginning with two zeros where their sizes differ."""
         shapes = {tuple(item_class.shape) for item_class in self.classes}
         first = next(iter(shapes))
-        return first if len(shapes) == 1 else (0, 0, *first[2:])
+        return first if len(shapes) == 1 and not self.free else (0, 0, *first[2:])
+
+    @property
+    def first(self) -> int:
+        """The number of the first entry."""
+        return min(int(item_class.entries[0]) for item_class in self.classes)
 
     @property
     def largest(self) -> tuple[int, ...]:

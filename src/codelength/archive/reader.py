@@ -31,6 +31,7 @@ from codelength.archive.model import (
     Model,
     ModelLoader,
     ModelResolver,
+    Program,
     ProgramLoader,
     known_features,
     load_model,
@@ -201,6 +202,19 @@ class Archive:
         """The frozen model, embedded or found by the resolver; raises WrongModel, ProgramError, UnknownFeature."""
         return self._blocks.load_model()
 
+    def model_file(self) -> bytes:
+        """The model file as it lies in the archive; empty where there is none."""
+        return self._bytes(self._blocks.model_start, self.header.model_bytes)
+
+    def stored(self, block: Block) -> Iterator[bytes]:
+        """The bytes of a block as they lie in the file, in pieces."""
+        for start in range(0, block.length, 2**20):
+            yield self._bytes(block.offset + start, min(2**20, block.length - start))
+
+    def load_program(self, number: int) -> Program:
+        """A program that codes blocks, by its number from 1; raises ProgramError, UnknownFeature."""
+        return self._blocks.programs.load(number)
+
     def symbols_of(self, block: Block) -> int | None:
         """How many symbols the model or the program that codes a block tells apart; None where none does."""
         if self.directory.streams[block.stream].type == MODEL:
@@ -224,6 +238,10 @@ class Archive:
     def select(self, range: tuple[int, int] | None = None, names: Sequence[str] | None = None) -> Selection:
         """The entries asked for, as ``codelength.archive.selection.select`` finds them."""
         return select(self.directory, self.names, range, names)
+
+    def select_numbers(self, numbers: Sequence[int]) -> Selection:
+        """The entries of these numbers, which ascend."""
+        return Selection(0, self.directory.entries, np.array(numbers, np.int64))
 
     def iter_blocks(
         self,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from codelength.archive import codecs
@@ -169,8 +171,20 @@ def _verify_file(
                 archive.decode_block(block)
 
 
+@dataclass(frozen=True)
+class Before:
+    """What an archive has before more is added to it: its header, its model file, the figures of its directory."""
+
+    header: Header
+    model_file: bytes
+    code_length: int
+    startup: int
+    kept_elements: int
+    data_digest: bytes
+
+
 class Writer:
-    """The parts of an archive in their order."""
+    """The parts of an archive in their order. before: what is in it already."""
 
     progress: Callable[[int], None]
     on_block: Callable[[Written], None]
@@ -185,23 +199,37 @@ class Writer:
         plans: Sequence[Plan],
         line: Line,
         *,
-        embed: bool,
-        model_name: str,
+        embed: bool = True,
+        model_name: str = "",
+        before: Before | None = None,
+        learn_from: Callable[[int, ProgramEncoder], None] = lambda stream, encoder: None,
     ) -> None:
-        self.output, self.source, self.model = output, source, model
+        self.output, self.source, self.model, self.before = output, source, model, before
         self.block_bytes = encoders.size
         self.model_file = model.to_bytes() if model is not None and embed else b""
         self.model_name = model_name
+        self.model_sha256 = NO_MODEL if model is None else model.sha256
+        self.model_features = () if model is None else tuple(model.features)
+        if before is not None:
+            header = before.header
+            self.model_file, self.model_name = before.model_file, header.model_name
+            self.model_sha256, self.model_features = header.model_sha256, header.model_features
         self.read_times = ReadTimes(encoders.clock)
         self.piles = [
-            PileWriter(k, plan, encoders, output, self._encode, line, self._done) for k, plan in enumerate(plans)
+            PileWriter(k, plan, encoders, output, self._encode, line, self._done, learn_from)
+            for k, plan in enumerate(plans)
         ]
         self.whole_files = source.files()
         self.kept = output.entries - source.items
         self.code_length = 0.0
         self.startup = 0.0
-        self.data_digest = DataDigest(output.entries if source.kind == "folder" else None)
+        self.data_digest = DataDigest(self._entries() if source.kind == "folder" else None)
         self._advance: Callable[[int], None] = lambda count: None
+
+    def _entries(self) -> list[int]:
+        """All entries that are to be written."""
+        items = (int(entry) for item_class in self.source.classes() for entry in item_class.entries)
+        return sorted({*items, *self.whole_files})
 
     def _encode(self, encoder: Encoder, values: Values) -> Callable[[], Encoded]:
         if self.journal is None:
@@ -225,8 +253,8 @@ class Writer:
     def write_front(self) -> None:
         encoders = [encoder for pile in self.piles for encoder in pile.encoders]
         kinds = {type(encoder) for encoder in encoders}
-        learned = any(encoder.stream.type == LEARNED for encoder in encoders)
-        self._write_front(ModelEncoder in kinds, ProgramEncoder in kinds, learned)
+        learned = any(encoder.stream.type == LEARNED for encoder in encoders) or self.output.has(LEARNED)
+        self._write_front(ModelEncoder in kinds or self.output.has(MODEL), ProgramEncoder in kinds, learned)
 
     def leave_out_model(self) -> None:
         """Write the front once more, and move the blocks up to it, where models or programs have coded nothing."""
@@ -239,15 +267,16 @@ class Writer:
         needs = [
             encoder.memory for pile in self.piles for encoder in pile.encoders if not isinstance(encoder, left_out)
         ]
-        features = set(self.model.features) if with_model and self.model is not None else set()
+        features = {*(self.model_features if with_model else ()), *self.source.features}
         model_file = self.model_file if with_model else b""
+        before = self.before.header.memory if self.before is not None else 0
         header = Header(
             kind=self.source.kind,
-            memory=max([*needs, self._files_memory()]),
-            features=tuple(sorted(features | set(self.source.features) | ({PROGRAMS_FEATURE} if learned else set()))),
+            memory=max([*needs, self._files_memory(), before]),
+            features=tuple(sorted(features | ({PROGRAMS_FEATURE} if learned else set()))),
             model_bytes=len(model_file),
             model_name=self.model_name,
-            model_sha256=NO_MODEL if self.model is None else self.model.sha256,
+            model_sha256=self.model_sha256,
             name=self.source.name,
             arrays=self.source.arrays,
             members=self.source.members,
@@ -264,28 +293,38 @@ class Writer:
                 pile.write(self.source, self.data_digest.add_items)
 
     def write_files(self) -> None:
+        output = self.output
         if self.whole_files:
-            stream = self.output.open_stream(Stream(FILES))
-            self.output.owner[self.whole_files] = stream
+            stream = output.going_on(Stream(FILES), self.whole_files[0])
+            if stream is None:
+                stream = output.open_stream(Stream(FILES))
+            output.owner[self.whole_files] = stream
             with task("keeping files", len(self.whole_files), "files") as advance:
                 self._write_bytes(stream, (self._file(entry) for entry in self.whole_files), advance)
-        if self.source.has_metadata:
-            stream = self.output.open_stream(Stream(METADATA))
-            self._write_bytes(stream, ([self.source.metadata(entry)] for entry in range(self.source.items)))
+        stream = next((number for number, known in enumerate(output.streams) if known.type == METADATA), None)
+        if stream is not None or self.source.has_metadata:
+            if stream is None:
+                stream = output.open_stream(Stream(METADATA))
+            rest = range(len(output.sizes[stream]), self.source.items)
+            self._write_bytes(stream, ([self.source.metadata(entry)] for entry in rest))
 
     def write_end(self, data_sha256: str | None) -> None:
-        source = self.source
+        source, before = self.source, self.before
         names = source.names
+        digest = bytes.fromhex(data_sha256) if data_sha256 else self.data_digest.result()
+        kept = sum(source.file_elements(entry) for entry in self.whole_files if entry < source.items)
+        if before is not None:
+            digest = hashlib.sha256(before.data_digest + digest).digest()
         self.output.write_end(
             Directory,
             items=source.items,
             kept=self.kept,
             names=None if names is None else tuple(map(encode_name, names)),
-            code_length=math.ceil(self.code_length),
+            code_length=math.ceil(self.code_length) + (before.code_length if before is not None else 0),
             # A chosen latent can even be luckier than those that the code length was drawn with.
-            startup=max(0, math.ceil(self.startup)),
-            kept_elements=sum(source.file_elements(entry) for entry in self.whole_files if entry < source.items),
-            data_digest=bytes.fromhex(data_sha256) if data_sha256 else self.data_digest.result(),
+            startup=max(0, math.ceil(self.startup)) + (before.startup if before is not None else 0),
+            kept_elements=kept + (before.kept_elements if before is not None else 0),
+            data_digest=digest,
         )
 
     # Whole files and metadata.
