@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -21,21 +22,42 @@ if TYPE_CHECKING:
 
 #: The frozen model in a run folder.
 FROZEN_FILE = "model.clm"
+_ADAPTIVE = "adaptive-"
 
 
 def load_model(spec: str | os.PathLike[str]) -> FrozenModel:
-    """The frozen model of a packaged name, a run folder or a model file.
+    """The frozen model of a packaged name, a run folder or a model file, or one that learns while it codes, by a name
+    such as ``adaptive-balanced-photo-256x3``: size, kind, symbols and channels, see ``laws.presets``.
 
     Raises UsageError if it is none of these, ProgramError if the file is not a valid model.
     """
     from codelength.laws.frozen import FrozenModel
 
+    if found := _adaptive(spec):
+        from codelength.laws.presets import preset
+
+        size, kind, symbols, channels = found
+        return preset(size, symbols, channels, kind)
     path = model_path(spec)
     data = read_regular(path, "a model file")
     try:
         return FrozenModel.from_bytes(data)
     except ProgramError as error:
         raise type(error)(f"{path}: {error}") from None
+
+
+def _adaptive(spec: Any) -> tuple[str, str, int, int] | None:
+    """Size, kind, symbols and channels of the name of an adaptive model."""
+    if not isinstance(spec, str) or not spec.startswith(_ADAPTIVE) or os.path.exists(spec):
+        return None
+    found = re.fullmatch(_ADAPTIVE + r"([a-z]+)-([a-z]+)-([0-9]{1,6})(?:x([0-9]))?", spec)
+    if found is None:
+        raise UsageError(
+            "expected the name of an adaptive model to give size, kind, symbols and channels, such as "
+            f"{_ADAPTIVE}balanced-photo-256x3, got {spec!r:.60}"
+        )
+    size, kind, symbols, channels = found.groups()
+    return size, kind, int(symbols), int(channels or 1)
 
 
 def model_path(spec: str | os.PathLike[str]) -> Path:
@@ -92,7 +114,7 @@ def packaged_name(model: FrozenModel, spec: Any = None) -> str:
 
 def check_names(model: Any, data: Any = None) -> None:
     """Raise UsageError or DataError where a model or data is named that is not there; nothing is read or imported."""
-    if isinstance(model, str | os.PathLike):
+    if isinstance(model, str | os.PathLike) and _adaptive(model) is None:
         model_path(model)
     if isinstance(data, str | os.PathLike):
         check_spec(data)

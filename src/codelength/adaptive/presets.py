@@ -240,7 +240,7 @@ def program(size: str, symbols: int, channels: int, kind: str, *, frames: bool =
         regularise=64,
         gradient=24 << max(0, bits - 8),
         solve=4,
-        counter_limit=1020 if kind == "drawn" else 255,
+        counter_limit={"photo": 255, "drawn": 1020, "binary": 127}[kind],
         rate_first=60,
         rate_last=12 if kind == "binary" else 40,
         rate_final=8,

@@ -41,6 +41,10 @@ def models(
             ]
         )
     say(table(["name", "shape", "symbols", "size", "kind", "measured on", "bits/dim", "sha256"], rows))
+    say(
+        "\nAnd models that learn while they code, for images of any size: adaptive-SIZE-KIND-SYMBOLSxCHANNELS, such as "
+        "adaptive-balanced-photo-256x3;\nSIZE: fast, balanced, small; KIND: photo, drawn, binary"
+    )
 
 
 def datasets(
