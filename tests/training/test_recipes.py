@@ -97,6 +97,20 @@ def test_wrong_changes_are_named(change, message):
         parse_recipe(TEXT, "here", [change])
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("made-digits", "made.masks=0", "section made of made-digits: expected counts that are not negative"),
+        ("vae-digits", "vae.samples=0", "section vae of vae-digits: expected at least one sample, got 0"),
+        ("vae-digits", "vae.hidden=[0]", "section vae of vae-digits: expected sizes of hidden layers"),
+        ("vae-mnist", "vae.strides=[3, 1]", "section vae of vae-mnist: expected strides that are powers of two"),
+    ],
+)
+def test_what_no_model_could_be_is_told_with_its_section_before_data_is_read(name, change, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(name, [change])
+
+
 def test_resolved_recipe_reads_back_the_same():
     recipe = parse_recipe(TEXT, "here", ['data="an odd \\\\ \\"name\\""'])
     assert parse_recipe(recipe.to_toml(), "there") == recipe

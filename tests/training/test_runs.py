@@ -209,3 +209,8 @@ def test_one_image_by_itself_is_pointed_out() -> None:
     for shape, noted in (((28, 28), True), ((20, 28), True), ((40, 28), False), ((20, 4, 7), False)):
         told = str(load_split(rng.integers(0, 2, shape).astype(np.uint8), config))
         assert ("one image by itself would be array[None]" in told) == noted, shape
+
+
+def test_a_recipe_that_does_not_fit_the_items_is_told_with_its_section(tmp_path) -> None:
+    with pytest.raises(RecipeError, match="section pixelcnn of pixelcnn-digits: expected images"):
+        train("pixelcnn-digits", np.zeros((20, 5), np.uint8), tmp_path / "run", quiet=True)

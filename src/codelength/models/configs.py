@@ -7,6 +7,12 @@ from dataclasses import dataclass
 from codelength.errors import RecipeError
 
 
+def need(condition: bool, message: str) -> None:
+    """Raise RecipeError with the message where a configuration does not fulfil the condition."""
+    if not condition:
+        raise RecipeError(message)
+
+
 @dataclass(frozen=True)
 class MADEConfig:
     """hidden: units of each hidden layer. residual_blocks: with one hidden size, blocks of two layers each on top.
@@ -38,6 +44,33 @@ class MADEConfig:
     degrees: str = "even"
     labels: int = 0
     seed: int = 0
+
+    def check(self) -> None:
+        """Raise RecipeError for what makes no sense whatever the items are."""
+        need(len(self.hidden) > 0 and min(self.hidden) > 0, f"expected sizes of hidden layers, got {self.hidden}")
+        need(
+            self.residual_blocks == 0 or len(self.hidden) == 1,
+            f"expected one hidden size with residual blocks, got {len(self.hidden)}",
+        )
+        need(0 <= self.dropout < 1, f"expected a dropout from 0 to below 1, got {self.dropout}")
+        need(
+            self.orders in ("natural", "random", "symmetries"),
+            f"expected orders = 'natural', 'random' or 'symmetries', got {self.orders!r}",
+        )
+        need(
+            self.degrees in ("even", "random", "information"),
+            f"expected degrees = 'even', 'random' or 'information', got {self.degrees!r}",
+        )
+        need(self.masks >= 1 and self.rolls >= 0 and self.labels >= 0, "expected counts that are not negative")
+        need(self.orders == "symmetries" or self.rolls == 0, "rolls need orders = 'symmetries'")
+        shared = self.orders == "symmetries"
+        need(not shared or (self.masks == 1 and not self.resample), "orders = 'symmetries' share one mask set")
+        varied = self.orders == "random" or self.degrees == "random"
+        need(self.masks == 1 or varied, "several mask sets need degrees = 'random' or orders = 'random'")
+        need(
+            not self.resample or self.degrees == "random",
+            "resample draws hidden degrees anew: it needs degrees = 'random'",
+        )
 
 
 @dataclass(frozen=True)
@@ -95,6 +128,70 @@ class VAEConfig:
     warmup_steps: int = 0
     seed: int = 0
 
+    def check(self) -> None:
+        """Raise RecipeError for what makes no sense whatever the items are."""
+        need(
+            len(self.latents) > 0 and min(self.latents) >= (1 if self.strides else 2),
+            f"expected at least two units (of a grid, one channel) in each stochastic layer, got {self.latents}",
+        )
+        if self.strides:
+            self._check_grids()
+        else:
+            need(len(self.hidden) > 0 and min(self.hidden) > 0, f"expected sizes of hidden layers, got {self.hidden}")
+            need(not self.neighbourhood, "a neighbourhood is for convolutional networks; give strides, too")
+            need(self.background == 1.0, "a share of the background is for convolutional networks; give strides, too")
+        need(5 <= self.latent_bits <= 16, f"expected 5 to 16 latent_bits, got {self.latent_bits}")
+        need(
+            self.reach >= 1 and not self.reach & (self.reach - 1) and 4 * self.reach <= 1 << self.latent_bits,
+            f"expected a reach that is a power of two up to {1 << (self.latent_bits - 2)}, got {self.reach}",
+        )
+        need(self.labels != 1 and self.labels >= 0, f"expected labels = 0 or at least 2, got {self.labels}")
+        need(self.samples >= 1, f"expected at least one sample, got {self.samples}")
+        need(
+            self.gradient in ("plain", "doubly_reparameterised"),
+            f"expected gradient = 'plain' or 'doubly_reparameterised', got {self.gradient!r}",
+        )
+        doubly = self.gradient == "doubly_reparameterised"
+        need(not doubly or self.samples > 1, "the doubly reparameterised gradient needs samples > 1")
+        need(self.free_nats >= 0 and self.warmup_steps >= 0, "expected free_nats and warmup_steps of at least 0")
+        need(
+            self.samples == 1 or self.free_nats == 0,
+            "free_nats are for one sample; the importance-weighted objective has no separate cost of latents",
+        )
+
+    def _check_grids(self) -> None:
+        """What convolutional networks ask for."""
+        strides = self.strides
+        need(
+            len(strides) == len(self.latents),
+            f"expected a stride for each of the {len(self.latents)} stochastic layers, got {strides}",
+        )
+        grids = strides[:-1] if strides[-1] == 0 else strides
+        need(
+            all(s > 0 and s & (s - 1) == 0 for s in grids),
+            f"expected strides that are powers of two (the last may be 0, for a vector), got {strides}",
+        )
+        depth = sum(s.bit_length() - 1 for s in grids)
+        need(
+            len(self.channels) == len(self.blocks) and min(self.channels, default=0) > 0,
+            f"expected channels and blocks for the same resolutions, got {self.channels} and {self.blocks}",
+        )
+        need(min(self.blocks, default=0) >= 0, f"expected numbers of residual blocks, got {self.blocks}")
+        need(
+            depth < len(self.channels) and (strides[-1] == 0 or depth == len(self.channels) - 1),
+            f"expected channels for {depth + 1} resolutions, as the strides {strides} make them, got {self.channels}",
+        )
+        need(0 < self.background <= 1, f"expected a share of the background above 0 and up to 1, got {self.background}")
+        need(
+            self.samples == 1 or self.background == 1,
+            "a share of the background is for one sample: inside a logarithm of means its noise would be a bias",
+        )
+        near = self.neighbourhood
+        need(
+            not near or (len(near) == 2 and 1 <= near[0] <= 32 and 1 <= near[1] <= 63 and near[1] % 2 == 1),
+            f"expected a neighbourhood of (rows, an odd number of columns), got {near}",
+        )
+
 
 @dataclass(frozen=True)
 class PixelCNNConfig:
@@ -113,8 +210,9 @@ class PixelCNNConfig:
     components: int = 5
     seed: int = 0
 
-
-def need(condition: bool, message: str) -> None:
-    """Raise RecipeError with the message where a configuration does not fulfil the condition."""
-    if not condition:
-        raise RecipeError(message)
+    def check(self) -> None:
+        """Raise RecipeError for what makes no sense whatever the items are."""
+        need(self.units >= 1, f"expected at least one unit, got {self.units}")
+        need(self.layers >= 0, f"expected layers of at least 0, got {self.layers}")
+        need(1 <= self.reach <= 60, f"expected a reach of 1 to 60 columns, got {self.reach}")
+        need(1 <= self.rows <= 120, f"expected 1 to 120 rows, got {self.rows}")

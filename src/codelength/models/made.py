@@ -211,7 +211,8 @@ def build_made(config: MADEConfig, space: Space, frequencies: np.ndarray | None 
 
     Raises RecipeError for a configuration that makes no sense for the space.
     """
-    _check(config, space)
+    config.check()
+    need(not space.is_free, f"expected items of one size for made, got images of any size ({space.shape})")
     dims = space.dims
     if frequencies is None:  # a view: models that only say how large they are take no memory
         shares = np.broadcast_to(1.0 / space.symbols, (dims, space.symbols))
@@ -313,31 +314,3 @@ def _random_hidden_degrees(sizes: Sequence[int], dims: int, rng: np.random.Gener
         least = int(drawn.min())
         degrees.append(torch.from_numpy(np.sort(drawn) if ordered else drawn))
     return degrees
-
-
-def _check(config: MADEConfig, space: Space) -> None:
-    need(not space.is_free, f"expected items of one size for made, got images of any size ({space.shape})")
-    need(len(config.hidden) > 0 and min(config.hidden) > 0, f"expected sizes of hidden layers, got {config.hidden}")
-    need(
-        config.residual_blocks == 0 or len(config.hidden) == 1,
-        f"expected one hidden size with residual blocks, got {len(config.hidden)}",
-    )
-    need(0 <= config.dropout < 1, f"expected a dropout from 0 to below 1, got {config.dropout}")
-    need(
-        config.orders in ("natural", "random", "symmetries"),
-        f"expected orders = 'natural', 'random' or 'symmetries', got {config.orders!r}",
-    )
-    need(
-        config.degrees in ("even", "random", "information"),
-        f"expected degrees = 'even', 'random' or 'information', got {config.degrees!r}",
-    )
-    need(config.masks >= 1 and config.rolls >= 0 and config.labels >= 0, "expected counts that are not negative")
-    need(config.orders == "symmetries" or config.rolls == 0, "rolls need orders = 'symmetries'")
-    shared = config.orders == "symmetries"
-    need(not shared or (config.masks == 1 and not config.resample), "orders = 'symmetries' share one mask set")
-    varied = config.orders == "random" or config.degrees == "random"
-    need(config.masks == 1 or varied, "several mask sets need degrees = 'random' or orders = 'random'")
-    need(
-        not config.resample or config.degrees == "random",
-        "resample draws hidden degrees anew: it needs degrees = 'random'",
-    )

@@ -47,6 +47,7 @@ def build_pixelcnn(config: PixelCNNConfig, space: Space) -> PixelCNN:
 
 def _channels(config: PixelCNNConfig, space: Space) -> int:
     """How many channels images of this space have, once all of the configuration is found to be possible."""
+    config.check()
     need(
         len(space.shape) in (2, 3),
         f"expected images (height, width) or (height, width, channels) for pixelcnn, got items of shape {space.shape}",
@@ -54,7 +55,4 @@ def _channels(config: PixelCNNConfig, space: Space) -> int:
     channels = 1 if len(space.shape) == 2 else space.shape[2]
     assert channels is not None  # heights and widths may be free, channels never are
     need(config.units >= channels, f"expected at least one unit for each of {channels} channels, got {config.units}")
-    need(config.layers >= 0, f"expected layers of at least 0, got {config.layers}")
-    need(1 <= config.reach <= 60, f"expected a reach of 1 to 60 columns, got {config.reach}")
-    need(1 <= config.rows <= 120, f"expected 1 to 120 rows, got {config.rows}")
     return channels

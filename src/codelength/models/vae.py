@@ -166,73 +166,15 @@ def _set_biases(layer: Any, values: Tensor) -> None:
 
 
 def _check(config: VAEConfig, space: Space) -> None:
+    config.check()
     need(not space.is_free, f"expected items of one size for vae, got images of any size ({space.shape})")
-    need(
-        len(config.latents) > 0 and min(config.latents) >= (1 if config.strides else 2),
-        f"expected at least two units (of a grid, one channel) in each stochastic layer, got {config.latents}",
-    )
-    if config.strides:
-        _check_grids(config, space)
-    else:
-        need(len(config.hidden) > 0 and min(config.hidden) > 0, f"expected sizes of hidden layers, got {config.hidden}")
-        need(not config.neighbourhood, "a neighbourhood is for convolutional networks; give strides, too")
-        need(config.background == 1.0, "a share of the background is for convolutional networks; give strides, too")
-    need(5 <= config.latent_bits <= 16, f"expected 5 to 16 latent_bits, got {config.latent_bits}")
-    need(
-        config.reach >= 1 and not config.reach & (config.reach - 1) and 4 * config.reach <= 1 << config.latent_bits,
-        f"expected a reach that is a power of two up to {1 << (config.latent_bits - 2)}, got {config.reach}",
-    )
-    need(config.labels != 1 and config.labels >= 0, f"expected labels = 0 or at least 2, got {config.labels}")
-    need(config.samples >= 1, f"expected at least one sample, got {config.samples}")
-    need(
-        config.gradient in ("plain", "doubly_reparameterised"),
-        f"expected gradient = 'plain' or 'doubly_reparameterised', got {config.gradient!r}",
-    )
-    doubly = config.gradient == "doubly_reparameterised"
-    need(not doubly or config.samples > 1, "the doubly reparameterised gradient needs samples > 1")
-    need(config.free_nats >= 0 and config.warmup_steps >= 0, "expected free_nats and warmup_steps of at least 0")
-    need(
-        config.samples == 1 or config.free_nats == 0,
-        "free_nats are for one sample; the importance-weighted objective has no separate cost of latents",
-    )
-
-
-def _check_grids(config: VAEConfig, space: Space) -> None:
-    """What convolutional networks ask of a configuration."""
-    strides, shape = config.strides, space.shape
-    sizes: Any = shape[:2]
+    if not config.strides:
+        return
+    shape = space.shape
     need(len(shape) in (2, 3), f"expected images for convolutional networks, got items of shape {shape}")
-    need(
-        len(strides) == len(config.latents),
-        f"expected a stride for each of the {len(config.latents)} stochastic layers, got {strides}",
-    )
-    grids = strides[:-1] if strides[-1] == 0 else strides
-    need(
-        all(s > 0 and s & (s - 1) == 0 for s in grids),
-        f"expected strides that are powers of two (the last may be 0, for a vector), got {strides}",
-    )
-    depth = sum(s.bit_length() - 1 for s in grids)
-    need(
-        len(config.channels) == len(config.blocks) and min(config.channels, default=0) > 0,
-        f"expected channels and blocks for the same resolutions, got {config.channels} and {config.blocks}",
-    )
-    need(min(config.blocks, default=0) >= 0, f"expected numbers of residual blocks, got {config.blocks}")
-    need(
-        depth < len(config.channels) and (strides[-1] == 0 or depth == len(config.channels) - 1),
-        f"expected channels for {depth + 1} resolutions, as the strides {strides} make them, got {config.channels}",
-    )
+    sizes: Any = shape[:2]
     factor = 1 << (len(config.channels) - 1)
     need(
         all(size % factor == 0 for size in sizes),
         f"expected sizes that can be divided by {factor}, got images of {shape[0]} x {shape[1]}",
-    )
-    need(0 < config.background <= 1, f"expected a share of the background above 0 and up to 1, got {config.background}")
-    need(
-        config.samples == 1 or config.background == 1,
-        "a share of the background is for one sample: inside a logarithm of means its noise would be a bias",
-    )
-    near = config.neighbourhood
-    need(
-        not near or (len(near) == 2 and 1 <= near[0] <= 32 and 1 <= near[1] <= 63 and near[1] % 2 == 1),
-        f"expected a neighbourhood of (rows, an odd number of columns), got {near}",
     )

@@ -212,6 +212,10 @@ def parse_recipe(text: str, where: str, changes: list[str] | None = None) -> Rec
     if not isinstance(data, str):
         raise RecipeError(f"expected data to be the name of a data set in {where}, got {_short(data)}")
     section = _section(sections, values.get(model, {}), model, where)
+    try:
+        section.check()
+    except RecipeError as error:
+        raise RecipeError(f"in the section {model} of {where}: {error}") from None
     training = _section(sections, values.get("training", {}), "training", where)
     more = {name: _typed(kind, values[name], f"{name} in {where}") for name, kind in origin.items() if name in values}
     return Recipe(model, section, data, training, **more)

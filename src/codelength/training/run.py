@@ -112,10 +112,13 @@ def train(
     else:
         stored = recipe.data if resume and recipe.data_sha256 else stored_spec(source)
         recipe = dataclasses.replace(recipe, training=config, data=stored, data_sha256=split.sha256)
-        tell(
-            str(check_recipe(recipe, f"{_title(recipe, model)} on {split.name}", split.space, len(split.items), limit))
-        )
-        module = FAMILIES[recipe.model].build(recipe.section, split.space, _frequencies(split))
+        title = _title(recipe, model)
+        try:
+            size = check_recipe(recipe, f"{title} on {split.name}", split.space, len(split.items), limit)
+            tell(str(size))
+            module = FAMILIES[recipe.model].build(recipe.section, split.space, _frequencies(split))
+        except RecipeError as error:
+            raise RecipeError(f"in the section {recipe.model} of {title}: {error}") from None
     if start is not None and not resume:
         _begin_with(module, Path(start))
     _check(module, split)
