@@ -76,7 +76,7 @@ def show_compression(figures: dict[str, Any]) -> str:
     before, after = figures["source_bytes"], figures["archive_bytes"]
     share = f" ({after / before:.0%})" if before else ""
     verified = "all verified" if figures["verified"] else "not verified"
-    lines = [f"{_decimal(before)} -> {_decimal(after)}{share}, {figures['items']:,} items, {verified}"]
+    lines = [f"{show_bytes(before)} -> {show_bytes(after)}{share}, {figures['items']:,} items, {verified}"]
     kept = figures["kept_files"]
     if kept:
         reasons = [f"{count:,}: {reason}" for reason, count in list(kept.items())[:REASONS]]
@@ -85,7 +85,7 @@ def show_compression(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _decimal(count: int) -> str:
+def show_bytes(count: int) -> str:
     """A number of bytes in the units that sizes of files are given in, with three digits."""
     for unit, power in (("GB", 3), ("MB", 2), ("kB", 1)):
         if count >= 1000**power:
