@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -17,10 +19,11 @@ from codelength.freezing.thaw import ThawedNetwork
 from codelength.laws.contract import Law
 from codelength.laws.independent import Independent
 from codelength.laws.marginal import Marginal
+from codelength.laws.sequential import Sequential
 from codelength.laws.space import Space
 from codelength.models.made import MADEConfig, build_made
-from codelength.networks.conditionals import NetworkConditional
-from codelength.networks.masked import InputScale
+from codelength.networks.conditionals import DegreeConditional, NetworkConditional
+from codelength.networks.masked import InputScale, MaskedLinear
 
 FRACTION = 10
 
@@ -384,3 +387,31 @@ def test_inputs_may_be_scaled_after_they_are_put_together() -> None:
     samples = torch.randint(0, 8, (200, 6), generator=torch.Generator().manual_seed(0))
     floats, integers, _ = emitted(ScaledLate(), samples, 0, 7)
     assert decibels(floats, integers) > 40
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_layers_whose_inputs_know_more_than_their_masks_say_are_named(honest: bool) -> None:
+    """The second layer takes units of degrees 1 to 3 for ones of degree 1."""
+    inputs, hidden, outputs = torch.arange(1, 4), torch.tensor([1, 2, 3]), torch.arange(3)
+
+    class Three(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.space = Space((3,), 2)
+            self.first = MaskedLinear(inputs, hidden)
+            self.second = MaskedLinear(hidden if honest else torch.ones(3, dtype=torch.int64), outputs)
+            with torch.no_grad():
+                for weight in self.parameters():
+                    weight.fill_(0.5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(torch.relu(self.first(x)))
+
+        def law(self) -> Sequential:
+            return Sequential(DegreeConditional(self, Bernoulli(), (3,), torch.arange(3)[None]))
+
+    report = FreezeReport()
+    freeze(Three(), np.random.default_rng(0).integers(0, 2, (200, 3)), report=report, tolerance=math.inf)
+    assert list(report.closed.values()) == ([] if honest else [3])
+    assert all("second" in name for name in report.closed)
+    assert any("3 weights that the float network uses are closed" in note for note in report.notes) == (not honest)

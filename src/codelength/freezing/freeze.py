@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from codelength.errors import FreezeError, NotRepresentable
+from codelength.exact.conditional import SequentialConditional
 from codelength.exact.steps import AdditiveStep
 from codelength.freezing.draft import Draft, Scope
 from codelength.freezing.laws import freeze_law
@@ -80,12 +81,31 @@ def _frozen(model: Any, items: np.ndarray, report: FreezeReport) -> FrozenModel:
     x = torch.from_numpy(np.ascontiguousarray(items).astype(np.int64))
     law = freeze_law(model.law(), x, Scope({"shape": tuple(items.shape[1:])}, {}), draft)
     try:
-        return FrozenModel.create(model.space, law.record, draft.tensors)
+        frozen = FrozenModel.create(model.space, law.record, draft.tensors)
     except NotRepresentable as error:  # ranges come from the calibration items, and the model's own draws leave them
         raise FreezeError(
             f"expected a model whose own draws can be coded, as items like those of calibration are, got one where not "
             f"({error}); train it for longer"
         ) from None
+    report.closed = _closed_weights(frozen)
+    return frozen
+
+
+def _closed_weights(frozen: FrozenModel) -> dict[str, int]:
+    """See ``FreezeReport.closed``: masks in integers follow from what is proved of inputs, whatever a layer says."""
+    found = {}
+    conditionals = [each for _, law in frozen.law.tree() for each in law.conditionals().values()]
+    for conditional in (getattr(each, "conditional", each) for each in conditionals):  # of steps of flows, too
+        if not isinstance(conditional, SequentialConditional):
+            continue
+        network, shape = conditional.network, tuple(8 if size is None else size for size in conditional.shape)
+        for operation, out in zip(network.operations, conditional.types_for(shape)[len(network.inputs) :]):
+            if getattr(operation, "degrees", None) is not None:
+                stored = frozen.tensors[operation.weight]  # type: ignore[attr-defined]
+                lost = int(np.count_nonzero(stored)) - int(np.count_nonzero(out.prepared.weight))
+                if lost:
+                    found[operation.weight] = lost  # type: ignore[attr-defined]
+    return found
 
 
 def _items(calibration: Any) -> np.ndarray:

@@ -12,23 +12,31 @@ class FreezeReport:
     """Per layer: parts, median rms of the integer weights, log2 of the proved bound, signal-to-noise ratio in dB.
 
     float_bits and frozen_bits: mean bits per item on the calibration items, the same items for both; uniform_bits: of
-    symbols that are all equally likely.
+    symbols that are all equally likely. closed: of masked layers, by the name of their weights, how many weights that
+    the float network uses are closed in integers, where inputs know more than the layer's own mask says of them.
     """
 
     layers: list[dict[str, Any]] = field(default_factory=list)
     float_bits: float = math.nan
     frozen_bits: float = math.nan
     uniform_bits: float = math.nan
+    closed: dict[str, int] = field(default_factory=dict)
 
     @property
     def notes(self) -> list[str]:
         """What to know of the model before it is used, a sentence each; mostly nothing."""
+        found = [
+            f"{name}: {count:,} weights that the float network uses are closed, since inputs of the layer know later "
+            "elements than its in_degrees say; set those to the degrees of what the layer is given"
+            for name, count in self.closed.items()
+        ]
         if not self.frozen_bits > self.uniform_bits:
-            return []
+            return found
         return [
+            *found,
             f"{self.frozen_bits:.4f} bits an item are more than the {self.uniform_bits:.4f} of symbols that are all "
             "equally likely: the model is worse than none on the calibration items; see whether it was trained on "
-            "data of this kind"
+            "data of this kind",
         ]
 
     @property
