@@ -98,7 +98,7 @@ def folder(tmp_path: Path, pair_items: np.ndarray) -> Path:
     folder.mkdir()
     for number, item in enumerate(pair_items[:20]):
         Image.fromarray(item * 255).convert("1").save(folder / f"{number:02}.png")
-    Image.fromarray(pair_items[0]).convert("P").save(folder / "palette.png")
+    Image.fromarray(pair_items[0]).convert("P").save(folder / "palette.tif")
     Image.fromarray(pair_items[1]).save(folder / "lossy.jpg")
     (folder / "notes.txt").write_text("hello")
     return folder

@@ -393,6 +393,7 @@ def test_looking_at_a_folder_decides_for_every_file(tmp_path):
     make_tree(tmp_path)
     found = {file.name: file for file in look_all(tmp_path)}
     assert {name: file.mode for name, file in found.items() if file.mode} == {
+        "b.png": "L",
         "b/deep/two.png": "RGB",
         "b/one.PNG": "L",
     }

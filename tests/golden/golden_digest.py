@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import tifffile
@@ -38,6 +39,8 @@ def _file(path: Path) -> np.ndarray | bytes:
     if path.suffix == ".png":
         with Image.open(path) as image:
             pixels = np.asarray(image)
+        if path.read_bytes()[24] == 16 and not image.mode.startswith("I;16"):  # of which Pillow keeps eight
+            pixels = imagecodecs.png_decode(path.read_bytes())
         return pixels.astype("<u2") if image.mode.startswith("I;16") else pixels
     return content_of(path.name, path.read_bytes())
 

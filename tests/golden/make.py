@@ -13,6 +13,7 @@ import json
 import struct
 import sys
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,29 @@ def stacks(folder: Path) -> Path:
     return root
 
 
+def palettes(folder: Path) -> Path:
+    """PNGs with more than pixels, and with samples that Pillow does not write."""
+    root = folder / "palettes"
+    root.mkdir()
+
+    def png(name: str, bits: int, colour: int, rows: np.ndarray, *chunks: tuple[bytes, bytes]) -> None:
+        header = struct.pack(">IIBBBBB", 12, len(rows), bits, colour, 0, 0, 0)
+        body = zlib.compress(np.pad(rows, ((0, 0), (1, 0))).astype(np.uint8).tobytes())
+        parts = [(b"IHDR", header), *chunks, (b"IDAT", body), (b"tEXt", b"Title\0last"), (b"IEND", b"")]
+        data = b""
+        for kind, body in parts:
+            data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        (root / name).write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+
+    table = (b"PLTE", bytes(range(48)))
+    png("palette.png", 8, 3, integers("indices", (9, 12), 0, 15), table, (b"tRNS", b"\0\x80"))
+    png("sixteen.png", 4, 3, integers("pairs", (9, 6), 0, 255), table)
+    png("clear.png", 8, 2, integers("colours", (9, 36), 0, 255), (b"tRNS", bytes(6)))
+    png("deep.png", 16, 2, integers("deep colours", (9, 72), 0, 255))
+    png("deep alpha.png", 16, 6, integers("deep alpha", (9, 96), 0, 255))
+    return root
+
+
 def dicom_file(frames: np.ndarray, syntax: str) -> bytes:
     """A DICOM file (n, h, w[, 3]) of little-endian elements with explicit kinds; by RLE, as the package has it."""
 
@@ -240,6 +264,7 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "channels": ("raster_colours", channels_first, {}),
     "folder": ("raster_fronts", pictures, {"block": 2}),
     "microscopy": ("raster_fronts", microscopy, {}),
+    "palettes": ("raster_fronts", palettes, {"block": 2}),
     "stacks": ("raster_fronts", stacks, {"block": 2}),
     "members": ("mixture_of_orders", members, {"block": 25}),
     "switch": ("switched", plain("switched", 60), {"block": 30}),

@@ -57,7 +57,7 @@ def extract_picture(job: Job, dest: Path, images: ImageWriter) -> None:
         else:
             stream = archive.directory.streams[block.stream]
             values, mode = _of_array(values, stream, archive.symbols_of(block) == 2, what)
-        if images.written_name(dest.name, mode) != dest.name:
+        if images.written_name(dest.name, mode, metadata) != dest.name:
             raise UsageError(
                 f"{what} has the mode {mode}, which {dest.suffix} files do not hold without loss; "
                 "choose a name that ends in .png"

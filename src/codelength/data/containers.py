@@ -87,8 +87,18 @@ def png_metadata(chunks: list[tuple[bytes, bytes]]) -> bytes:
     return b"P" + b"".join(parts) if len(parts) > 1 else b""
 
 
-def png_with(data: bytes, metadata: bytes) -> bytes:
-    """A PNG of ours with ancillary chunks put back around its pixels. Raises DataError for bad metadata."""
+def png_of(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    """A PNG of chunks."""
+    return SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks)
+
+
+def png_with(data: bytes, metadata: bytes, *, critical: bool = False) -> bytes:
+    """A PNG of ours with ancillary chunks put back around its pixels.
+
+    critical: a palette and transparent colours, too.
+
+    Raises DataError for bad metadata.
+    """
     chunks = png_chunks(data)
     parts = [SIGNATURE, _chunk(*chunks[0])]
     pixels = b"".join(_chunk(kind, body) for kind, body in chunks if kind == b"IDAT")
@@ -104,7 +114,9 @@ def png_with(data: bytes, metadata: bytes) -> bytes:
         if kind == b"IDAT" and not length and not seen:
             parts.append(pixels)
             seen = True
-        elif kind.isalpha() and kind[0] & 0x20 and kind not in REFUSED_CHUNKS:
+        elif (critical and kind in (b"PLTE", b"tRNS")) or (
+            kind.isalpha() and kind[0] & 0x20 and kind not in REFUSED_CHUNKS
+        ):
             parts.append(_chunk(kind, body))
         else:
             raise DataError(f"the metadata of an image holds a chunk {kind!r}, which cannot be written")

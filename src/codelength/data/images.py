@@ -82,6 +82,8 @@ def decode_image(data: bytes, name: str, *, jpeg: bool = False) -> Pixels | str:
     images = decode_images(data, name, jpeg=jpeg)
     if isinstance(images, str):
         return images
+    if reason := png.beyond_pixels(images[0].metadata):
+        return reason
     return images[0] if len(images) == 1 else f"it holds several images ({len(images)})"
 
 
@@ -161,7 +163,7 @@ _READERS: dict[str, Callable[[bytes], list[Pixels]]] = {
 def written_name(name: str, mode: str, metadata: bytes = b"") -> str:
     """The name that pixels are written back to: the same, if its format is lossless and holds the mode, or the metadata
     gives the file back byte for byte."""
-    if pages.unmarked(metadata)[:1] in (b"R", b"D") or mode in HELD.get(FORMATS.get(extension(name), ""), ()):
+    if pages.unmarked(metadata)[:1] in (b"R", b"D", b"I") or mode in HELD.get(FORMATS.get(extension(name), ""), ()):
         return name
     return name + (".png" if mode in HELD["PNG"] else ".tif")
 
@@ -169,7 +171,7 @@ def written_name(name: str, mode: str, metadata: bytes = b"") -> str:
 def features_of(name: str, mode: str, metadata: bytes) -> tuple[int, ...]:
     """Numbers of what a reader of the first archives did not know, and must for this image."""
     kind = metadata[:1]
-    new = kind in (b"M", b"D") or (kind == b"R" and (raw.is_new(metadata) or (written_name(name, mode) != name)))
+    new = kind in (b"M", b"D", b"I") or (kind == b"R" and (raw.is_new(metadata) or (written_name(name, mode) != name)))
     return (FILES_FEATURE,) if new else ()
 
 
@@ -201,6 +203,8 @@ def encode_image(pixels: Pixels, name: str) -> bytes:
         return raw.joined([array], metadata)
     if metadata[:1] == b"D":
         return dicom.encode([array], metadata)
+    if metadata[:1] == b"I":
+        return png.encode(pixels)
     target = FORMATS[extension(written_name(name, mode))]
     if metadata and metadata[:1] != {"PNG": b"P", "TIFF": b"T"}.get(target):
         raise DataError(f"the metadata of {name!r} is of an unknown kind, or not for its format")

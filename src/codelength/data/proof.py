@@ -3,6 +3,7 @@
 | format | read by | confirmed by | written by | judged by |
 | --- | --- | --- | --- | --- |
 | PNG | ``png`` | Pillow | Pillow | ``png`` |
+| other PNG (metadata ``I``) | ``png`` | Pillow, 16-bit colours imagecodecs | ``png`` | the same |
 | compressed TIFF | ``tiff`` | tifffile (LZW without imagecodecs: Pillow) | ``tiff`` | tifffile |
 | lossless WebP | Pillow | imagecodecs | Pillow | imagecodecs |
 | DICOM by RLE | ``dicom`` | pydicom | ``dicom`` | pydicom |
@@ -16,6 +17,7 @@ Nothing here is needed to read an archive.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import logging
@@ -51,6 +53,9 @@ def prove(data: bytes, form: str, images: Sequence[Pixels], written: bytes) -> N
         _prove_dicom(data, images, written)
         return
     (pixels,) = images
+    if pixels.metadata[:1] == b"I":
+        _prove_png(data, pixels, written)
+        return
     if form == "WEBP":
         found, back = _webp(data), _webp(written)
         webp.check(written)
@@ -76,6 +81,54 @@ def _prove_tiff(data: bytes, images: Sequence[Pixels], written: bytes) -> None:
             raise Unsuitable("two libraries read different pixels from it")
         if not _same(back, pixels):
             raise Unsuitable("its pixels would not come back in the file that is written for them")
+
+
+def _prove_png(data: bytes, pixels: Pixels, written: bytes) -> None:
+    """Of a PNG that is written by our own code."""
+    if png.read(written).metadata != pixels.metadata:
+        raise Unsuitable("what it holds beside its pixels would not come back")
+    if not _same(_samples(data, pixels), pixels):
+        raise Unsuitable("two libraries read different pixels from it")
+    if not _same(_samples(written, pixels), pixels) or not np.array_equal(_shown(data), _shown(written)):
+        raise Unsuitable("its pixels would not come back in the file that is written for them")
+
+
+def _samples(data: bytes, pixels: Pixels) -> np.ndarray:
+    """The samples of a PNG with metadata ``I``, as another library reads them."""
+    bits, colour = pixels.metadata[1:3]
+    if bits == 16 and colour:
+        if not _has_imagecodecs():
+            raise Unsuitable("imagecodecs is not installed, which confirms 16-bit colours of PNG (codelength[compare])")
+        import imagecodecs
+
+        try:
+            return imagecodecs.png_decode(data)
+        except Exception as error:
+            raise Unsuitable(f"imagecodecs cannot read it ({_first_line(error)})") from None
+    with _opened(data, "PNG") as image:
+        array = np.asarray(image).astype(np.uint8) if bits < 16 else np.asarray(image)
+        if image.mode != "P" and bits in (2, 4):  # spread over all of a byte
+            return array // (255 // ((1 << bits) - 1))
+        return array
+
+
+def _shown(data: bytes) -> np.ndarray:
+    """A PNG as it is shown, its palette and transparent colours applied."""
+    with _opened(data, "PNG") as image:
+        return np.asarray(image.convert("RGBA" if image.mode != "I;16" else "I"))
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, form: str) -> Iterator[Image.Image]:
+    """An image by Pillow. Raises Unsuitable where it cannot read it."""
+    try:
+        with Image.open(io.BytesIO(data), formats=[form]) as image:
+            image.load()
+            yield image
+    except Unsuitable:
+        raise
+    except Exception as error:
+        raise Unsuitable(f"Pillow cannot read it ({_first_line(error)})") from None
 
 
 def _prove_dicom(data: bytes, images: Sequence[Pixels], written: bytes) -> None:
@@ -110,6 +163,9 @@ def read_again(data: bytes, form: str, images: Sequence[Pixels]) -> Iterator[np.
     Raises Unsuitable if it cannot read another.
     """
     pixels = images[0]
+    if pixels.metadata[:1] == b"I":
+        yield _as_mode(_samples(data, pixels), pixels.mode)
+        return
     if form in ("JPEG", "NPY", "NPZ", "IDX") or (form not in ("TIFF", "DICOM") and pixels.mode in _BEYOND_PILLOW):
         yield from [None] * len(images)
         return
@@ -241,15 +297,10 @@ def _webp(data: bytes) -> np.ndarray:
 
 
 def _pillow(data: bytes, form: str, mode: str) -> np.ndarray:
-    try:
-        with Image.open(io.BytesIO(data), formats=[form]) as image:
-            if image.mode != mode and not (mode == "I;16" and image.mode in ("I;16B", "I;16L", "I")):
-                raise Unsuitable(f"Pillow reads it in the mode {image.mode!r} and not in {mode!r}")
-            return np.asarray(image.convert("L")) != 0 if mode == "1" else np.asarray(image)
-    except Unsuitable:
-        raise
-    except Exception as error:
-        raise Unsuitable(f"Pillow cannot read it ({_first_line(error)})") from None
+    with _opened(data, form) as image:
+        if image.mode != mode and not (mode == "I;16" and image.mode in ("I;16B", "I;16L", "I")):
+            raise Unsuitable(f"Pillow reads it in the mode {image.mode!r} and not in {mode!r}")
+        return np.asarray(image.convert("L")) != 0 if mode == "1" else np.asarray(image)
 
 
 def _first_line(error: Exception) -> str:
