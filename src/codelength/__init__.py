@@ -34,6 +34,7 @@ if _TYPE_CHECKING:
         load_data,
         load_run,
         open,
+        pack,
         packaged_models,
         train,
         verify,
@@ -45,6 +46,7 @@ if _TYPE_CHECKING:
     from codelength.laws.space import Space
     from codelength.likelihood.comparison import Comparison, compare
     from codelength.likelihood.result import Estimate
+    from codelength.packing.result import PackResult
 
 _HOMES = {
     "ArchiveItems": "codelength.archive.opened",
@@ -54,6 +56,7 @@ _HOMES = {
     "Estimate": "codelength.likelihood.result",
     "compare": "codelength.likelihood.comparison",
     "FrozenModel": "codelength.laws.frozen",
+    "PackResult": "codelength.packing.result",
     "Space": "codelength.laws.space",
 }
 
@@ -64,6 +67,7 @@ __all__ = [
     "DataSet",
     "Estimate",
     "FrozenModel",
+    "PackResult",
     "Space",
     "compare",
     "compress",
@@ -77,6 +81,7 @@ __all__ = [
     "load_data",
     "load_run",
     "open",
+    "pack",
     "packaged_models",
     "train",
     "verify",

@@ -18,7 +18,6 @@ import numpy as np
 
 import codelength
 from codelength.archive.extract import extract
-from codelength.archive.figures import Figures
 from codelength.archive.opened import CACHE_BYTES, ArchiveItems
 from codelength.archive.read_cost import ReadCost, parse_block
 from codelength.archive.reader import MEMORY as READER_MEMORY
@@ -32,7 +31,8 @@ from codelength.data.opened import open_data
 from codelength.errors import NotRepresentable, UsageError, needing_torch
 from codelength.evaluation import evaluate_as
 from codelength.likelihood.result import Estimate, worse_than_uniform
-from codelength.likelihood.settings import Settings
+from codelength.likelihood.settings import Settings as Estimation
+from codelength.machine import usual_jobs
 from codelength.resolve import check_names, find_packaged, frozen_model, load_model, packaged_name
 from codelength.weights import Packaged, packaged
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from codelength.freezing.freeze import FreezeReport
     from codelength.laws.frozen import FrozenModel
+    from codelength.packing.result import PackResult
     from codelength.resolve import Model
     from codelength.training.run import Run
 
@@ -59,6 +60,7 @@ __all__ = [
     "load_data",
     "load_run",
     "open",
+    "pack",
     "packaged_models",
     "train",
     "verify",
@@ -93,7 +95,7 @@ def packaged_models() -> dict[str, Packaged]:
 def compress(
     data: Data,
     archive: str | os.PathLike[str],
-    model: Model,
+    model: Model | None = None,
     *,
     block: int | str | None = None,
     embed_model: bool = True,
@@ -104,6 +106,7 @@ def compress(
     trust_download: bool = False,
     progress: Callable[[int], None] | None = None,
     read_cost: Callable[[ReadCost], None] | None = None,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Write ``data`` to a new archive, and return its figures under the names of ``compress --json``.
 
@@ -111,24 +114,40 @@ def compress(
         >>> figures["items"], figures["fallback_items"], figures["verified"]
         (40, 0, True)
 
+    model: a trained one; None for programs that learn while they code, as ``pack`` first thinks of, without a trial.
     block: items of a block at most, such as ``64``; or the time that decoding one may take, such as ``"0.5s"``, which
     is tried out, so that the bytes depend on the machine; None for 1,024, or more where many latents make it dear to
     start one.
     embed_model: False names the model by its SHA-256 instead, which serves readers that have it. verify: decode
     everything before the file gets its name. force: replace an archive that is there already; any other file is left
     alone all the same. max_memory: bytes that decoding may need.
-    layout: axes of an array, where the guess would be wrong.
+    layout: axes of an array, where the guess would be wrong. jobs: blocks that are worked on at a time.
     read_cost: called with the seconds that reading one item back costs, and the items of its block, as measured when
     blocks were verified; not called where no block of the model was. It is no part of the figures, which are the same
     every time.
 
-    What the model cannot represent is kept by general codecs inside the archive. The same data, model and options
-    give the same bytes. Raises UsageError, DataError, ArchiveError.
+    What the model cannot represent is kept by programs that learn while they code, or by general codecs, whichever is
+    smaller, inside the archive. The same data, model and options give the same bytes. Raises UsageError, DataError,
+    ArchiveError.
     """
     items, seconds = parse_block(block)
+    if model is None and not embed_model:
+        raise UsageError("expected a model that can be left out, got none; programs that learn are always embedded")
     check_target(archive, data, force=force)
     check_names(model, data)
     opened = open_data(data, layout=layout, trust_download=trust_download)
+    source = {"source_bytes": opened.size, "kept_files": dict(opened.kept), "verified": verify}
+    from codelength.packing.blocking import Blocks
+    from codelength.packing.pack import Packing, Settings, fallback_of
+
+    blocks = Blocks(items, seconds)
+    if model is None:
+        settings = Settings(max_minutes=0, blocks=blocks, max_memory=max_memory, verify=verify, force=force, jobs=jobs)
+        packing = Packing(opened, _named(data), settings)
+        packing.look()
+        written = packing.write(archive, progress=progress, read_cost=read_cost).figures
+        larger = [_larger(written, opened.size)] if written["archive_bytes"] > opened.size else []
+        return {**written, **source, "notes": larger, **about("compress")}
     frozen = frozen_model(model)
     figures = write_archive(
         Path(archive),
@@ -144,9 +163,11 @@ def compress(
         data_sha256=opened.sha256,
         progress=progress,
         read_cost=read_cost,
+        jobs=jobs,
+        fallback=fallback_of(opened.archived, blocks),
     )
-    with open_archive(archive, frozen, max_memory=max(READER_MEMORY, max_memory or 0)) as written:
-        dims = written.coded_dims
+    with open_archive(archive, frozen, max_memory=max(READER_MEMORY, max_memory or 0)) as reopened:
+        dims = reopened.coded_dims
     bits = figures.code_length_bits - 1  # it has been rounded up
     worse = bits > dims * math.log2(frozen.space.symbols)
     notes = [worse_than_uniform(bits / dims, frozen.space.symbols)] if dims and worse else []
@@ -154,17 +175,95 @@ def compress(
         shape = "x".join(map(str, opened.shape))
         notes.append(f"each row of the array {shape} was taken for an item; one item by itself is array[None]")
     if figures.archive_bytes > opened.size:
-        notes.append(_larger(figures, opened.size))
-    source = {"source_bytes": opened.size, "kept_files": dict(opened.kept), "verified": verify}
+        notes.append(_larger(figures.to_json(), opened.size))
     return {**figures.to_json(), **source, "notes": notes, **about("compress")}
 
 
-def _larger(figures: Figures, size: int) -> str:
+def _larger(figures: dict[str, Any], size: int) -> str:
     """What to do about an archive that is larger than its data."""
-    text = f"the archive takes {figures.archive_bytes:,} bytes, more than the {size:,} of the data"
-    if figures.payload_bytes < size:
-        return f"{text}, since the model takes {figures.model_bytes:,}; --no-embed-model leaves it out"
+    text = f"the archive takes {figures['archive_bytes']:,} bytes, more than the {size:,} of the data"
+    if figures["payload_bytes"] < size:
+        return f"{text}, since the model takes {figures['model_bytes']:,}; --no-embed-model leaves it out"
     return f"{text}; another model may suit it, or it is compressed already"
+
+
+def _named(data: Data) -> str:
+    """What to call data in a record."""
+    if isinstance(data, str | os.PathLike):
+        return str(data)
+    return str(getattr(data, "name", "")) or f"{type(data).__name__} in memory"
+
+
+def pack(
+    data: Data,
+    archive: str | os.PathLike[str] | None = None,
+    *,
+    profile: str = "balanced",
+    max_minutes: float = 1.0,
+    estimate: bool = False,
+    compare: bool = True,
+    jobs: int | None = None,
+    block: int | str | None = None,
+    keep_files: bool = False,
+    verify: bool = True,
+    force: bool = False,
+    max_memory: int | None = None,
+    layout: str | None = None,
+    trust_download: bool = False,
+    told: Callable[[PackResult], None] | None = None,
+) -> PackResult:
+    """Write ``data`` to a new archive with whatever suits it best, and say what was found, chosen and saved.
+
+        >>> result = cl.pack("threshold-digits:test[:40]", "packed.clen", compare=False, force=True)
+        >>> result.items, result.verified, result.archive_bytes < result.source_bytes
+        (40, True, True)
+        >>> cl.decompress("packed.clen").shape
+        (40, 8, 8)
+
+    profile: ``fast``, ``balanced`` or ``small``, about 1.2, 0.4 and 0.2 MB/s on a core, both ways.
+    max_minutes: that choosing may take; 0 takes the first guess without trying it.
+    estimate: stop before anything is written; ``archive`` may be left out then.
+    compare: measure PNG, WebP, JPEG XL, xz and brotli on the same data, which takes longer than packing; of an
+    estimate, on a small part of it. An interrupt in that time keeps the archive, and leaves the comparison out.
+    jobs: blocks that are worked on at a time, as many as there are cores (eight at most) where None; the archive does
+    not depend on it. keep_files: keep every byte of the files rather than the pixels of images.
+    told: called with what was found and is expected, before anything is written, and with what was written, before
+    general codecs are measured.
+    block, verify, force, max_memory, layout: as of ``compress``.
+
+    The same data and options give the same archive, unless choosing runs out of time. Raises UsageError, DataError,
+    ArchiveError.
+    """
+    from codelength.packing.blocking import Blocks
+    from codelength.packing.pack import Packing, Settings
+
+    settings = Settings(
+        profile=profile,
+        max_minutes=max_minutes,
+        compare=compare,
+        jobs=usual_jobs() if jobs is None else jobs,
+        blocks=Blocks(*parse_block(block)),
+        max_memory=max_memory,
+        verify=verify,
+        force=force,
+    )
+    if not estimate:
+        if archive is None:
+            raise UsageError("expected a name for the archive, got none; an estimate needs none (estimate=True)")
+        check_target(archive, data, force=force)
+    check_names(None, data)
+    opened = open_data(data, layout=layout, trust_download=trust_download, keep_files=keep_files)
+    packing = Packing(opened, _named(data), settings)
+    found = packing.look()
+    if told is not None:
+        told(found)
+    if estimate:
+        return packing.estimate()
+    assert archive is not None
+    result = packing.write(archive)
+    if told is not None:
+        told(result)
+    return packing.compare(result) if compare else result
 
 
 def decompress(
@@ -353,7 +452,7 @@ def evaluate(
     to predict; NotRepresentable for items outside the model's space, UsageError, and MissingPackage where floating
     point is asked for without PyTorch.
     """
-    settings = Settings.of(
+    settings = Estimation.of(
         estimator,
         samples,
         proposal=proposal,

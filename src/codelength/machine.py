@@ -73,6 +73,16 @@ def use_threads(count: int | None) -> None:
         torch.set_num_threads(count)
 
 
+#: Threads that work on blocks where nothing is said: each needs memory of its own.
+_MOST_JOBS = 8
+
+
+def usual_jobs() -> int:
+    """Threads to use where nothing is said: as many as there are cores for this process, within reason."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _MOST_JOBS))
+
+
 def limit_memory(count: int | None) -> None:
     """Make allocations beyond ``count`` bytes (on top of what is held now) fail in this process.
 

@@ -43,7 +43,20 @@ def run_blocked(blocked: str, commands: list[list[str]], folder: Path) -> list[t
     return [tuple(result) for result in json.loads(done.stdout)]
 
 
-COMMANDS = ["demo", "train", "evaluate", "sample", "compress", "decompress", "inspect", "verify", "models", "datasets"]
+COMMANDS = [
+    "demo",
+    "train",
+    "evaluate",
+    "sample",
+    "pack",
+    "compress",
+    "decompress",
+    "unpack",
+    "inspect",
+    "verify",
+    "models",
+    "datasets",
+]
 
 
 def test_help_and_version_import_neither_numpy_nor_anything_larger(tmp_path: Path) -> None:
@@ -66,7 +79,13 @@ WRONG = {
     "compress items.npy x.clen --model made-digits --device cuda --no-such": "no such option",
     "compress no/data x.clen --model made-digits --device cuda": "neither a data set",
     "compress items.npy folder --model made-digits": "got the folder",
-    "compress items.npy x.clen": "missing option",
+    "compress items.npy x.clen --no-such": "no such option",
+    "pack items.npy": "expected ARCHIVE",
+    "pack no/data x.clen": "neither a data set",
+    "pack items.npy held.npy": "is no archive",
+    "pack items.npy x.clen --profile quick": "profiles fast, balanced, small",
+    "pack items.npy x.clen --max-minutes soon": "--max-minutes",
+    "pack items.npy x.clen --block 0": "at least one item",
     "compress items.npy x.clen --model made-digits --max-memory lots": "lots",
     "decompress no.clen x.npy": "cannot be read",
     "decompress items.npy x.npy": "archive",

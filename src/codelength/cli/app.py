@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from codelength.cli import coding, listing, modelling
+from codelength.cli import coding, listing, modelling, packing
 from codelength.cli.examples import epilog
 from codelength.cli.groups import ungrouped
 
@@ -39,6 +39,7 @@ def root(
 
 for command in (
     modelling.demo,
+    packing.pack,
     modelling.train,
     modelling.evaluate,
     modelling.sample,
@@ -50,3 +51,4 @@ for command in (
     listing.datasets,
 ):
     app.command(epilog=epilog(command.__name__), context_settings=HELP)(ungrouped(command))
+app.command("unpack", epilog=epilog("unpack"), context_settings=HELP)(ungrouped(coding.decompress))

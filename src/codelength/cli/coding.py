@@ -24,12 +24,17 @@ PIPED = "archive.clen"
 
 def compress(
     data: options.DataArgument,
-    model: Annotated[
-        str, typer.Option("--model", metavar="MODEL", help="A packaged name, a run folder or a model file.")
-    ],
     archive: Annotated[
         Path | None,
         typer.Argument(metavar="ARCHIVE", help="The file to write; - for stdout.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="MODEL",
+            help="A packaged name, a run folder or a model file; programs that learn while they code without it.",
+        ),
     ] = None,
     out: options.Out = None,
     block: Annotated[
@@ -60,7 +65,8 @@ def compress(
 ) -> None:
     """Write data to an archive with a frozen model: every item comes back bit for bit.
 
-    What the model cannot represent is kept by general codecs inside the archive.
+    What the model cannot represent is kept by programs that learn while they code, or by general codecs. Without a
+    model, all of it is, by the first guess of what suits it; pack tries more, and says what it saves.
     """
     options.prepare(resources, quiet)
     limit = resources.memory()
@@ -85,6 +91,7 @@ def compress(
         layout=layout,
         trust_download=trust_download,
         read_cost=costs.append,
+        jobs=resources.jobs or 1,
     )
     lines = [show_compression(figures), f"wrote {output.shown}", show_archive(figures), *map(show_read_cost, costs)]
     say("\n".join(lines), quiet=silent(quiet, json))

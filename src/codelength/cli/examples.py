@@ -13,6 +13,16 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "codelength train made-digits -o runs/small --set made.hidden=[64] --seed 1",
         "codelength train made-digits -o runs/digits --resume",
     ),
+    "pack": (
+        "codelength pack scans/ scans.clen",
+        "codelength pack scans/ --estimate",
+        "codelength pack scans/ scans.clen --profile small --jobs 4 --json figures.json",
+        "codelength pack 'mnist:test[:1000]' digits.clen --no-compare --block 64",
+    ),
+    "unpack": (
+        "codelength unpack scans.clen scans-again/",
+        "codelength unpack scans.clen one.png --name plate-3/07.png",
+    ),
     "evaluate": (
         "codelength evaluate made-digits --data threshold-digits:test",
         "codelength evaluate vae-mnist --data mnist:test --limit 100 --estimator importance",

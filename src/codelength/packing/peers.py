@@ -1,8 +1,8 @@
 """General codecs on the same piles: the honest rivals of an archive.
 
 Images are handed over in the form that suits the codecs: without the channels that follow from others, black and white
-as one bit. Files that an archive keeps as they are, names and metadata are nobody's merit; what they take in the
-archive is added to all.
+as one bit. Files that an archive keeps as they are, and metadata, are nobody's merit; what they take in the archive is
+added to all. Names count for the archive alone.
 """
 
 from __future__ import annotations

@@ -32,6 +32,11 @@ class Geometry:
             return moved[None, :, None]
         return moved[:, :, None] if moved.ndim == 2 else moved
 
+    def item(self, picture: np.ndarray) -> np.ndarray:
+        """The item of an image (h, w, channels), as it lies in the data."""
+        moved = picture.reshape(picture.shape[: len(self.axes)]) if len(self.axes) > 1 else picture.reshape(-1)
+        return np.ascontiguousarray(moved.transpose(np.argsort(self.axes)))
+
 
 def geometry_of(mode: str, shape: tuple[int, ...], axes: tuple[int, ...] | None = None) -> Geometry | None:
     """How items of a shape become images, or None where they are none. axes: as of a source, where they were stated."""
@@ -144,7 +149,7 @@ def _span(sides: list[int]) -> str:
 
 
 def piles_of(source: Source) -> list[ItemPile]:
-    """The piles of a source, in the order of their first entries; items without samples are in none."""
+    """The piles of a source, in the order of their first entries."""
     found: dict[tuple[str, str, Geometry | None], list[ItemClass]] = {}
     for one in source.classes():
         geometry = geometry_of(one.mode, one.shape, source.axes)

@@ -1,0 +1,103 @@
+"""``pack`` and ``unpack`` as people run them, in process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from codelength.cli import main
+from codelength.packing.result import PackResult
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Twelve grey images stored as RGBA."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    y, x = np.mgrid[:40, :50]
+    for k in range(12):
+        grey = 100 + 60 * np.sin(x / 9 + k) + 30 * np.cos(y / 7) + RNG.normal(0, 3, (40, 50))
+        pixels = np.clip(grey, 0, 255).astype(np.uint8)
+        Image.fromarray(np.dstack([pixels] * 3 + [np.full_like(pixels, 255)])).save(folder / f"{k:02}.png")
+    return folder
+
+
+def run(*arguments: object) -> None:
+    assert main([str(argument) for argument in arguments]) == 0
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())
+
+
+def test_pack_says_what_it_found_expects_and_saved(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, figures = tmp_path / "scans.clen", tmp_path / "figures.json"
+    run("pack", scans, archive, "--json", figures)
+    shown = capsys.readouterr().out
+    for words in (
+        "12 RGBA images of 40x50: the colour channels are equal: grey stored as RGBA; alpha is opaque",
+        "to be kept by: adaptive",
+        "come back byte for byte; --keep-files keeps all so",
+        "expected: ",
+        f"wrote {archive}",
+        "12 items, all verified",
+        "one item is read in about",
+        "beside: ",
+        "the best of these, ",
+    ):
+        assert words in shown, words
+    written = read(figures)
+    fields = set(PackResult.__dataclass_fields__)
+    assert set(written) == fields | {"best_peer", "of_best_peer", "seed", "version", "command"}
+    assert written["archive_bytes"] == archive.stat().st_size and written["command"].startswith("codelength pack")
+    run("unpack", archive, tmp_path / "back", "-q")
+    for path in scans.iterdir():
+        with Image.open(path) as a, Image.open(tmp_path / "back" / path.name) as b:
+            assert a.mode == b.mode and np.array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_an_estimate(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    run("pack", scans, "--estimate")
+    shown = capsys.readouterr().out
+    assert "expected: " in shown and "beside: " in shown and "wrote" not in shown
+    run("pack", scans, "--estimate", "--no-compare", "--quiet")
+    assert capsys.readouterr().out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_kept_files_come_back_byte_for_byte(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("pack", scans, tmp_path / "a.clen", "--keep-files", "--no-compare")
+    assert "12 images kept byte for byte" in capsys.readouterr().out
+    run("unpack", tmp_path / "a.clen", tmp_path / "back", "-q")
+    assert all(path.read_bytes() == (tmp_path / "back" / path.name).read_bytes() for path in scans.iterdir())
+
+
+def test_options_of_place_and_force(scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = tmp_path / "a.clen"
+    options = ("--no-compare", "--max-minutes", 0, "--block", 4, "--jobs", 2, "--profile", "fast")
+    run("pack", scans, "-o", archive, "--quiet", *options)
+    first = archive.read_bytes()
+    assert capsys.readouterr().out == ""
+    assert main(["pack", str(scans), str(archive)]) == 2
+    assert "--force" in capsys.readouterr().err
+    run("pack", scans, archive, "-f", *options)
+    assert archive.read_bytes() == first
+    assert "nothing was tried" in capsys.readouterr().out
+
+
+def test_compress_needs_no_model(scans: Path, tmp_path: Path) -> None:
+    run("compress", scans, tmp_path / "a.clen", "--json", tmp_path / "c.json", "-q")
+    figures = read(tmp_path / "c.json")
+    assert figures["verified"] and figures["items"] == 12 and figures["fallback_items"] == 0
+    run("verify", tmp_path / "a.clen", scans)
+    assert main(["compress", str(scans), str(tmp_path / "b.clen"), "--no-embed-model"]) == 2
