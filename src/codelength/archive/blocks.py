@@ -56,6 +56,7 @@ class Blocks:
     max_memory: float
     _model: Model | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _one_model: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.programs = Programs(self.directory, self.program_loader, self._read_teacher)
@@ -166,7 +167,8 @@ class Blocks:
     def _decode_model_block(self, block: Block, stored: bytes) -> np.ndarray:
         stream = self.directory.streams[block.stream]
         model = self.load_model()
-        events = np.asarray(model.decode_block(np.frombuffer(stored, "<u4"), list(block.sizes), stream.event))
+        with self._one_model:  # it has threads of its own, and memory for one group
+            events = np.asarray(model.decode_block(np.frombuffer(stored, "<u4"), list(block.sizes), stream.event))
         if events.shape != (block.count, *stream.event) or events.dtype.kind not in "iu":
             raise ValueError(f"the model returned {events.dtype} of shape {events.shape}")
         return to_items(events, stream)

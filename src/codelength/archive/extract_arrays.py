@@ -6,6 +6,7 @@ import io
 import math
 import shutil
 import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,19 +70,23 @@ class _ArrayJob:
         self.report = job.report
         self._kept = KeptBlocks(KEPT_BYTES)
         self._corrupt: dict[int, CorruptBlock] = {}
+        self._lock = threading.Lock()
 
     def _decode(self, block: Block) -> Values:
-        """A block, decoded once for all members of an ``.npz`` that lie in it."""
-        if block.number in self._corrupt:
-            raise self._corrupt[block.number]
-        values = self._kept.get(block.number)
+        """A block, decoded once for all members of an ``.npz`` that lie in it. Several threads may ask for blocks, each
+        for another one."""
+        with self._lock:
+            if block.number in self._corrupt:
+                raise self._corrupt[block.number]
+            values = self._kept.get(block.number)
         if values is None:
             try:
                 values = self.archive.decode_block(block)
             except CorruptBlock as error:
                 self._corrupt[block.number] = error
                 raise
-            self._kept.put(block.number, values)
+            with self._lock:
+                self._kept.put(block.number, values)
         return values
 
     def write(self, path: Path, form: str) -> None:

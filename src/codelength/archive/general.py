@@ -13,7 +13,7 @@ from codelength.archive.ragged import Ragged, Values, gather
 #: Blocks of so many bytes are tried as a whole; of larger ones a part is looked at first.
 LOOK_BYTES = 2**18
 #: A part of a block that comes out so much larger than what another coder made of all says that the whole would, too.
-LOOK_MARGIN = 1.3
+LOOK_MARGIN = 1.15
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from codelength.archive.encoders import Encoded, Encoder, ProgramEncoder, coder_name
+from codelength.archive.encoders import Encoded, Encoder, ModelEncoder, ProgramEncoder, coder_name
 from codelength.archive.ordered import Line
 from codelength.archive.output import Output, program_cost
 from codelength.archive.pending import Pending
@@ -27,7 +27,8 @@ class Written:
 
     plan, way: their numbers; the last way may be the one that goes without saying. entries (n,): of its items.
     raw_bytes: of the items; bytes: of the block. coder: ``adaptive``, ``model``, or the name of a general codec.
-    bits (n,): promised for each item, where that is known. seconds: that decoding took, where it was.
+    bits (n,): promised for each item, where that is known. seconds: to decode it, and the block that has taught its
+    program, where that was done.
     """
 
     plan: int
@@ -131,6 +132,7 @@ class _Way:
         self.pile, self.number, self.encoder, self.late = pile, number, encoder, late
         self.pending = Pending(encoder.items, encoder.size, self._block)
         self._stream: int | None = None
+        self._teacher_seconds = 0.0
         if isinstance(encoder, ProgramEncoder) and not late:  # what it has learned there must be known at once
             self._stream = pile.output.going_on(encoder.stream, pile.plan.first)
             if self._stream is not None and encoder.taught:
@@ -138,12 +140,13 @@ class _Way:
 
     def _block(self, entries: np.ndarray, values: Values, full: bool) -> None:
         pile, encoder = self.pile, self.encoder
-        learns = isinstance(encoder, ProgramEncoder) and encoder.waits
-        if learns:
+        # A block that teaches all others comes before them; trained models have threads of their own.
+        first = isinstance(encoder, ModelEncoder) or (isinstance(encoder, ProgramEncoder) and encoder.waits)
+        if first and not self.late:
             pile.line.finish()
         task = pile.encode(encoder, values)
         commit = partial(self._commit, entries, values, full)
-        if self.late or learns:
+        if self.late or first:
             commit(task())
         else:
             pile.line.add(task, commit)
@@ -171,6 +174,7 @@ class _Way:
             program, taught = output.number_of(self.encoder.program), self.encoder.taught and not self.encoder.waits
             if self.encoder.waits:
                 self.encoder.teach(block.values, block.check, block.learner)
+                self._teacher_seconds = block.seconds or 0.0
         codec = 0
         if coded is None:
             assert block.packed is not None
@@ -180,9 +184,12 @@ class _Way:
             self._stream, coded, len(entries), block.check, codec=codec, sizes=block.sizes, program=program,
             taught=taught,
         )  # fmt: skip
+        seconds = block.seconds
+        if taught and seconds is not None:
+            seconds += self._teacher_seconds
         coder = coder_name(self.encoder.stream, bool(program), codec)
         written = Written(
-            self.pile.number, self.number, entries, block.values.nbytes, len(coded), coder, block.lengths, block.seconds
+            self.pile.number, self.number, entries, block.values.nbytes, len(coded), coder, block.lengths, seconds
         )
         self.pile.done(written, block)
 

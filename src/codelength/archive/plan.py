@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -82,6 +83,11 @@ class Plan:
         shapes = {tuple(item_class.shape) for item_class in self.classes}
         first = next(iter(shapes))
         return first if len(shapes) == 1 and not self.free else (0, 0, *first[2:])
+
+    @property
+    def bytes(self) -> int:
+        """Of all items."""
+        return sum(len(c.entries) * math.prod(c.shape) * c.dtype.itemsize for c in self.classes)
 
     @property
     def first(self) -> int:

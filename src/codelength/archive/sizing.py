@@ -89,7 +89,7 @@ class Encoders:
         stream = Stream(LEARNED, first.mode, first.dtype.str, shape, tuple(range(len(shape))), shape)
         items = way.block_items or self.items or BLOCK_ITEMS
         size = max(each, min(way.block_bytes or self.size, self.limit // plain_block_memory(1)))
-        return CodecEncoder(stream, items, size, plain_block_memory(size))
+        return CodecEncoder(stream, items, size, plain_block_memory(min(size, plan.bytes)))
 
     def _plain_items(self, items: int | None, size: int, each: int) -> int:
         return max(1, min(items or BLOCK_ITEMS, size // each, self.limit // plain_block_memory(each)))
@@ -115,7 +115,7 @@ class Encoders:
         room = self.limit - learners if self.max_memory is not None else max(self.limit - learners, MEMORY // 2)
         size = max(each * width, min(way.block_bytes or self.size, room // of_an_element * width))
         items = way.block_items or self.items or BLOCK_ITEMS
-        elements = size // width if stream.is_free else min(size // width, items * each)
+        elements = min(size, plan.bytes, items * each * width) // width
         return ProgramEncoder(
             way.program, stream, items, size, learners + values_memory(elements, first.dtype.str),
             taught=way.taught, verify=self.verify,
