@@ -22,6 +22,7 @@ from codelength.archive.opened import CACHE_BYTES, ArchiveItems
 from codelength.archive.read_cost import ReadCost, parse_block
 from codelength.archive.reader import MEMORY as READER_MEMORY
 from codelength.archive.reader import Archive
+from codelength.archive.sources import Source
 from codelength.archive.target import check_target
 from codelength.archive.verify import verify as verify_archive
 from codelength.archive.writer import write_archive
@@ -389,9 +390,19 @@ def verify(
     back; DataError where it holds other data.
     """
     check_names(model, data)
-    source = None if data is None else open_data(data, layout=layout).archived
     with open_archive(archive, model, max_memory=max_memory) as opened:
+        source = None if data is None else _as_kept(opened, data, layout)
         return {**verify_archive(opened, source).to_json(), **about("verify"), "sound": True, "damaged": []}
+
+
+def _as_kept(archive: Archive, data: Data, layout: str | None) -> Source:
+    """Data as an archive of it has it: every file as its bytes, where it holds no pixels at all and their names."""
+    keeps_all = archive.header.kind == "folder" and not any(s.holds_items for s in archive.directory.streams)
+    if keeps_all and isinstance(data, str | os.PathLike) and os.path.exists(data):
+        source = open_data(data, keep_files=True).archived
+        if list(source.names or ()) == archive.names:
+            return source
+    return open_data(data, layout=layout).archived
 
 
 def open_archive(

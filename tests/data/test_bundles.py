@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import codelength as cl
+from codelength.archive.writer import write_archive
 from codelength.data.bundles import bundle_kind, read_bundle
 from codelength.data.opened import open_data
 from codelength.errors import DataError
@@ -308,3 +309,34 @@ def test_what_does_not_come_back_is_said(tmp_path):
     lines = open_data(folder).promise.sentences()
     assert lines[0].startswith("3 files: PNG") and "1 file kept byte for byte: JPEG" in lines[1]
     assert lines[2].startswith("2 of 5 files come back byte for byte")
+
+
+@pytest.mark.parametrize("ending", [".zip", ".tar", ".tar.gz"])
+def test_what_changes_while_it_is_compressed_leaves_no_archive(tmp_path, ending):
+    path, archive, model = bundle(tmp_path / f"pile{ending}", FILES), tmp_path / "a.clen", cl.load("made-digits")
+    source = open_data(path).archived
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match="changed"):
+        write_archive(archive, source, model)
+    path.unlink()
+    with pytest.raises(DataError, match="not there"):
+        write_archive(archive, source, model)
+    assert os.listdir(tmp_path) == []
+
+
+def test_files_that_are_kept_are_verified_as_such(tmp_path):
+    path = bundle(tmp_path / "pile.zip", FILES)
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a.bmp").write_bytes(FILES["a.bmp"])
+    (folder / "b.png").write_bytes(image(8))
+    for number, data in enumerate([path, folder]):
+        archive = tmp_path / f"{number}.clen"
+        write_archive(archive, open_data(data, keep_files=True).archived, cl.load("made-digits"))
+        assert cl.verify(archive, data)["sound"]
+        cl.decompress(archive, tmp_path / f"out{number}")
+    assert (tmp_path / "out0/pile.zip").read_bytes() == path.read_bytes()
+    assert (tmp_path / "out1/b.png").read_bytes() == image(8)
+    (folder / "b.png").write_bytes(image(9))
+    with pytest.raises(DataError, match="does not hold this data"):
+        cl.verify(archive, folder)

@@ -21,6 +21,7 @@ from PIL import Image
 import codelength as cl
 from codelength.archive.layout import FILES_FEATURE
 from codelength.archive.reader import Archive
+from codelength.archive.writer import write_archive
 from codelength.data import pages, raw, tiff
 from codelength.data.images import decode_image, decode_images, encode_images
 from codelength.data.look import look
@@ -340,3 +341,20 @@ def test_damaged_stacks_are_kept_or_come_back(name: str, tmp_path: Path, pairs: 
         file = look(Entry("a.tif", path, len(data), "image"))
         if file.images and not file.anew:
             assert encode_images([Pixels(p.read_pixels(), p.mode, p.metadata) for p in file.images], "a.tif") == data
+
+
+@pytest.mark.parametrize("change", ["cut", "gone", "longer", "other"])
+def test_a_stack_that_changes_leaves_no_archive(change: str, tmp_path: Path, pairs: FrozenModel) -> None:
+    folder, archive = tmp_path / "in", tmp_path / "a.clen"
+    folder.mkdir()
+    for name in ("u1-None.tif", "u2-deflate.tif"):
+        (folder / name).write_bytes(STACKS[name])
+    source = open_data(folder).archived
+    data, path = STACKS["u2-deflate.tif"], folder / "u2-deflate.tif"
+    if change == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"cut": data[:-9], "longer": data + b"x", "other": STACKS["u2-lzw.tif"]}[change])
+    with pytest.raises(DataError, match=r"changed|No such file"):
+        write_archive(archive, source, pairs)
+    assert os.listdir(tmp_path) == ["in"]
