@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from codelength.archive.plan import ByProgram, Plan
 from codelength.archive.sources import ArraySource
 from codelength.archive.writer import write_archive
+from codelength.data.opened import open_data
 from codelength.laws.presets import preset
 from codelength.packing.findings import Finding
 from codelength.packing.page import render, write_page
@@ -99,14 +101,36 @@ def read(text: str) -> Reading:
 def test_maps_are_those_of_the_block_as_it_was_coded(channels: int, tmp_path: Path) -> None:
     path, data = packed(tmp_path, images(channels), block_items=20)
     surprise = find_surprise(path)
-    assert surprise is not None and (surprise.looked_at, surprise.taught_by, surprise.top) == (20, 5, 255)
+    assert surprise is not None and (surprise.looked_at, surprise.taught_by, surprise.piles) == (20, 5, 1)
     bits = preset("fast", 256, channels=channels).learner().lengths(list(data[:20]))
     for shown in (*surprise.cheapest, *surprise.dearest):
-        assert shown.bits.shape == (20, 30) and np.array_equal(shown.pixels, data[shown.number])
+        assert shown.bits.shape == (20, 30) and shown.top == 255 and np.array_equal(shown.pixels, data[shown.number])
         assert shown.total == pytest.approx(bits[shown.number], abs=0.05)
     order = [5 + k for k in np.argsort(bits[5:], kind="stable").tolist()]
     assert [shown.number for shown in surprise.cheapest] == order[:3]
     assert [shown.number for shown in surprise.dearest] == order[:-4:-1]
+
+
+def test_piles_of_several_sizes_and_types_are_all_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for k, image in enumerate(images()[:16]):
+        wide = image.astype(np.uint16) * 16 if k % 2 else image
+        Image.fromarray(wide[: 12 + k % 3, : 30 - k]).save(tmp_path / "folder" / f"{k:02}.png")
+    source = open_data(tmp_path / "folder").archived
+    ways = {
+        "L": ByProgram(preset("fast", 256)),
+        "I;16": ByProgram(preset("fast", 256), levels=tuple(range(0, 4096, 16))),
+    }
+    plans = [Plan(tuple(one for one in source.classes() if one.mode == mode), (way,)) for mode, way in ways.items()]
+    write_archive(tmp_path / "a.clen", source, plans=plans)
+    surprise = find_surprise(tmp_path / "a.clen")
+    assert surprise is not None and (surprise.looked_at, surprise.taught_by, surprise.piles) == (16, 4, 2)
+    every = (*surprise.cheapest, *surprise.dearest)
+    assert {shown.number % 2 for shown in every} == {0, 1} and all(shown.number >= 4 for shown in every)
+    for shown in every:
+        assert shown.name == f"{shown.number:02}.png"
+        assert shown.bits.shape == shown.pixels.shape == (12 + shown.number % 3, 30 - shown.number)
+        assert shown.top == (shown.pixels.max() if shown.number % 2 else 255)
 
 
 def test_few_images_are_on_one_side_only_and_kept_ones_have_no_maps(tmp_path: Path) -> None:

@@ -192,15 +192,16 @@ def _surprise(result: PackResult, surprise: Surprise | None) -> Iterable[str]:
         return
     every = (*surprise.cheapest, *surprise.dearest)
     top = round_top(np.concatenate([shown.bits.ravel() for shown in every]))
+    first = "the first" if surprise.piles == 1 else "the first ones of each sort"
     taught = (
-        f"; the first {surprise.taught_by:,}, which are dear because they teach, are left out"
+        f"; {first}, {surprise.taught_by:,} in all, which are dear because they teach, are left out"
         if surprise.taught_by
         else ""
     )
+    where = "the largest pile" if surprise.piles == 1 else f"{surprise.piles} sorts of images"
     yield (
-        f"<p>{surprise.looked_at:,} image{'s' * (surprise.looked_at != 1)} from the beginning of the largest "
-        f"pile{taught}. A map shows the bits of each pixel, given all before it: bright is what the program did not "
-        "foresee.</p>"
+        f"<p>{surprise.looked_at:,} image{'s' * (surprise.looked_at != 1)} from the beginning of {where}{taught}. "
+        "A map shows the bits of each pixel, given all before it: bright is what the program did not foresee.</p>"
     )
     scale = png(coloured(np.linspace(0, 1, 256)[None], 1.0))
     yield (
@@ -209,13 +210,13 @@ def _surprise(result: PackResult, surprise: Surprise | None) -> Iterable[str]:
     )
     for title, group in (("Cheapest", surprise.cheapest), ("Dearest", surprise.dearest)):
         if group:
-            figures = "".join(_figure(shown, surprise.top, top) for shown in group)
+            figures = "".join(_figure(shown, top) for shown in group)
             yield f'<section class="card"><h3>{title}</h3><div class="shown">{figures}</div></section>'
 
 
-def _figure(shown: Shown, highest: int, top: float) -> str:
+def _figure(shown: Shown, top: float) -> str:
     height, width = shown.bits.shape
-    picture = _fitted(as_picture(shown.pixels, highest + 1))
+    picture = _fitted(as_picture(shown.pixels, shown.top + 1))
     bits = shown.bits if max(height, width) <= _SIDE else np.asarray(_reduced(Image.fromarray(shown.bits)))
     drawn = enlarged(coloured(bits, top), _SMALL, _SIDE)
     name = shown.name or f"image {shown.number}"

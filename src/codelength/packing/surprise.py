@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from codelength.archive.directory import Block
 from codelength.archive.fitting import to_events
-from codelength.archive.layout import LEARNED, Stream
+from codelength.archive.layout import Stream
 from codelength.archive.reader import Archive
 from codelength.laws.frozen import FrozenModel
 
@@ -19,8 +18,11 @@ from codelength.laws.frozen import FrozenModel
 SAMPLES = 1_500_000
 #: The part of the images that only teaches, since what comes first is dear whatever it shows.
 TEACHING = 4
+MOST_TEACHING = 256
 #: Images that are shown on either side.
 SHOWN = 3
+#: Piles that are looked at, the largest ones.
+PILES = 4
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class Shown:
     """An image with its map.
 
     number: of the item in the archive. name: empty for rows of arrays. pixels (h, w) or (h, w, c): values as coded.
-    bits (h, w): float32, of each pixel, summed over channels. total: bits of the image.
+    top: the highest value of a sample, for showing it. bits (h, w): float32, of each pixel, summed over channels.
+    total: bits of the image.
     """
 
     number: int
     name: str
     pixels: np.ndarray
+    top: int
     bits: np.ndarray
 
     @property
@@ -51,69 +55,70 @@ class Surprise:
     """The cheapest and dearest of some images, in bits per coded sample.
 
     cheapest, dearest: the extreme one first; no image is in both. looked_at: how many images were coded in their order
-    as the archive codes them, and of these ``taught_by``, the first ones, are not shown. top: the highest value of a
-    sample, for showing it.
+    as the archive codes them, and of these ``taught_by``, the first ones of each pile, are not shown. piles: how many
+    sorts of images they are of.
     """
 
     cheapest: tuple[Shown, ...]
     dearest: tuple[Shown, ...]
     looked_at: int
     taught_by: int
-    top: int
+    piles: int
 
 
 def find_surprise(path: str | Path) -> Surprise | None:
-    """What the pixels of an archive's images cost, looked at in the block that begins the largest pile which a program
-    codes; None where general codecs keep everything, or a trained model with latents.
+    """What the pixels of an archive's images cost, looked at in the blocks that begin the largest piles which programs
+    code; None where general codecs keep everything, or a trained model.
 
-    Decodes that block, and codes some of its images again. Raises what reading an archive does.
+    Decodes these blocks, and codes some of their images again. Raises what reading an archive does.
     """
     with Archive.open(path, max_memory=None) as archive:
-        block = _first_block(archive)
-        if block is None:
-            return None
-        stream = archive.directory.streams[block.stream]
-        entries = archive.directory.entries_of(block.stream, block.first, block.first + block.count)
-        values = archive.decode_block(block)
-        names = archive.names
-        model = FrozenModel.from_bytes(archive.directory.programs[block.program - 1], check_golden=False)
-    events: list[np.ndarray] = []
-    room = SAMPLES
-    for number in range(block.count):
-        item = np.asarray(values[number])
-        event = to_events(item[None], stream.sized(*item.shape[:2]) if stream.is_free else stream)[0]
-        if events and event.size > room:
-            break
-        room -= event.size
-        events.append(event)
-    maps = model.learner().maps(events)
-    taught = min(len(events) // TEACHING, 256)
-    found = [
-        Shown(int(entries[k]), names[entries[k]] if names else "", _valued(events[k], stream), _pixel_bits(maps[k]))
-        for k in range(taught, len(events))
-    ]
+        blocks = _first_blocks(archive)
+        looked_at, taught_by, found = 0, 0, list[Shown]()
+        for block in blocks:
+            shown, taught = _of_block(archive, block, SAMPLES // len(blocks))
+            looked_at, taught_by, found = looked_at + len(shown), taught_by + taught, found + shown[taught:]
+    if not found:
+        return None
     found.sort(key=lambda shown: (shown.per_sample, shown.number))
     dear = found[-min(SHOWN, (len(found) + 1) // 2) :][::-1]
     cheap = found[: min(SHOWN, len(found) - len(dear))]
-    top = max((int(shown.pixels.max()) for shown in (*cheap, *dear)), default=1)
-    if np.dtype(stream.dtype).itemsize == 1 and top > 127:
-        top = 255
-    return Surprise(tuple(cheap), tuple(dear), len(events), taught, max(1, top))
+    return Surprise(tuple(cheap), tuple(dear), looked_at, taught_by, len(blocks))
 
 
-def _first_block(archive: Archive) -> Block | None:
-    """The first untaught block of the stream of which programs code the most samples."""
+def _of_block(archive: Archive, block: Block, room: int) -> tuple[list[Shown], int]:
+    """Images from the beginning of a block, of so many samples in all (one of them at least), and how many of them did
+    no more than teach."""
+    stream = archive.directory.streams[block.stream]
+    entries = archive.directory.entries_of(block.stream, block.first, block.first + block.count).tolist()
+    names = archive.names
+    model = FrozenModel.from_bytes(archive.directory.programs[block.program - 1], check_golden=False)
+    learner, found = model.learner(), list[Shown]()
+    for entry, item in zip(entries, archive.decode_block(block)):
+        event = to_events(item[None], stream.sized(*item.shape[:2]) if stream.is_free else stream)[0]
+        if found and event.size > room:
+            break
+        room -= event.size
+        pixels = _valued(event, stream)
+        top = max(1, int(pixels.max()))
+        if np.dtype(stream.dtype).itemsize == 1 and model.space.symbols > 2:
+            top = 255
+        name = names[entry] if names else ""
+        found.append(Shown(entry, name, pixels, top, _pixel_bits(learner.maps([event])[0])))
+    return found, min(len(found) // TEACHING, MOST_TEACHING)
+
+
+def _first_blocks(archive: Archive) -> list[Block]:
+    """The first untaught block of each stream that programs code, those of the most samples first."""
     directory = archive.directory
     sizes: dict[int, int] = {}
     for block in directory.blocks:
-        if directory.streams[block.stream].type == LEARNED and block.program:
+        if block.program:
             coded = directory.elements(block.stream, block.first, block.first + block.count)
             sizes[block.stream] = sizes.get(block.stream, 0) + coded
-    if not sizes:
-        return None
-    largest = max(sizes, key=lambda stream: sizes[stream])
-    of_it: Sequence[Block] = directory.blocks_of[largest]
-    return next((block for block in of_it if block.program and not block.taught), None)
+    largest = sorted(sizes, key=lambda stream: (-sizes[stream], stream))[:PILES]
+    first = (next((one for one in directory.blocks_of[k] if one.program and not one.taught), None) for k in largest)
+    return [block for block in first if block is not None]
 
 
 def _valued(event: np.ndarray, stream: Stream) -> np.ndarray:
