@@ -60,7 +60,7 @@ def record(archive: Path) -> PackResult:
         Peer("WebP", "per image", 10, 7),
     )
     return PackResult(
-        "/data/" + HOSTILE, str(archive), "balanced", 24, 14_400, 15_000, 14_400, size, size + 50, True, (pile,),
+        "/data/" + HOSTILE, str(archive), "balanced", 24, 14_400, 7 * size // 2, 14_400, size, size + 50, True, (pile,),
         (found,), peers, item_dims=(600,) * 24, figures={"archive_bytes": size, "bits_per_dim": None},
         seconds={"look": 0.1, "code": 3.0}, item_seconds=0.01, memory=9_000_000, notes=("a <note>",),
     )  # fmt: skip
@@ -168,9 +168,15 @@ def test_bars_are_as_long_as_sizes_are_large_and_leave_out_what_holds_only_some(
     )
     sizes = {name: int(size.replace(",", "")) for name, _, size in rows}
     assert list(sizes) == ["this archive", "JPEG XL, per image", "PNG, per image", "as it came"]
-    assert sizes["this archive"] == result.archive_bytes and sizes["as it came"] == 15_000
+    assert sizes["this archive"] == result.archive_bytes and sizes["as it came"] == result.source_bytes
     for name, width, _ in rows:
         assert float(width) == pytest.approx(100 * sizes[name] / max(sizes.values()), abs=0.01)
+    assert "class=cut" not in text and "torn" not in text
+    cut = render(replace(result, source_bytes=10**7), None)
+    widths = re.findall(r"<span( class=cut)? style=\"width:([\d.]+)%", cut)
+    assert [end != "" for end, _ in widths] == [False, False, False, True] and "torn" in cut
+    assert [float(width) for _, width in widths[2:]] == [80.0, 100.0]
+    assert float(widths[0][1]) == pytest.approx(80 / 3, abs=0.01)
     ratio = result.of_best_peer
     assert ratio is not None and f"{1 - ratio:.1%} smaller" in text
 

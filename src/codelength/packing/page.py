@@ -107,18 +107,24 @@ def _sizes(result: PackResult) -> Iterable[str]:
     for peer in best.values():
         rows.append(("", f"{peer.name}, {peer.form}", peer.bytes, "" if peer.share >= 1 else "about "))
     rows.append(("raw", "as it came", result.source_bytes, ""))
-    most = max((size for _, _, size, _ in rows), default=1) or 1
+    rows.sort(key=lambda row: (row[2], row[0] != "own"))
+    # What came may be many times as large as all that is to be compared: its bar is then cut, and says so.
+    compared = max((size for kind, _, size, _ in rows if kind != "raw"), default=0)
+    longest = max((size for _, _, size, _ in rows), default=1)
+    most = max(1, min(longest, 5 * compared // 4 or longest))
     cells = []
     for kind, name, size, about in rows:
         share = "" if own is None or not own else f"{size / own:.3f}"
+        cut, width = (" class=cut" if size > most else ""), min(100.0, 100 * size / most)
         cells.append(
             f'<tr class="{kind}"><th scope="row">{_text(name)}</th>'
-            f'<td class="bar" aria-hidden="true"><span style="width:{100 * size / most:.2f}%"></span></td>'
+            f'<td class="bar" aria-hidden="true"><span{cut} style="width:{width:.2f}%"></span></td>'
             f'<td class="n">{about}{size:,}</td><td class="n">{share}</td></tr>'
         )
+    torn = "; the bar with a torn end is cut" if longest > most else ""
     yield (
         '<div class="card"><table class="bars"><caption>Bytes, everything counted; beside them how many times the '
-        'size of the archive that is</caption><thead><tr><th scope="col">kept as</th><td></td>'
+        f'size of the archive that is{torn}</caption><thead><tr><th scope="col">kept as</th><td></td>'
         '<th scope="col" class="n">bytes</th><th scope="col" class="n">times</th></tr></thead>'
         f"<tbody>{''.join(cells)}</tbody></table></div>"
     )
@@ -142,7 +148,7 @@ def _found(result: PackResult) -> Iterable[str]:
         yield (
             f'<section class="card"><h3>{_text(pile.title)}</h3>'
             f'<p class="soft">{show_bytes(pile.raw_bytes)} of samples{looked}</p>'
-            f"{_list(finding.text for finding in pile.findings)}</section>"
+            f"{_list(finding.text for finding in pile.findings if finding.text != pile.title)}</section>"
         )
     yield _list(finding.text for finding in result.findings)
 

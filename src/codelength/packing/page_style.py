@@ -55,6 +55,7 @@ td.bar { width: 46%; min-width: 7rem; }
 .bar span { display: block; height: 1rem; min-width: 2px; border-radius: 0 .2rem .2rem 0; background: var(--other); }
 tr.own .bar span { background: var(--own); }
 tr.raw .bar span { background: var(--raw); }
+.bar .cut { clip-path: polygon(0 0, 100% 0, calc(100% - .4rem) 33%, 100% 66%, calc(100% - .4rem) 100%, 0 100%); }
 @media (max-width: 32rem) {
   table.bars, .bars tbody, .bars caption { display: block; }
   .bars thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
