@@ -23,6 +23,7 @@ if _TYPE_CHECKING:
     from typing import Any
 
     from codelength.api import (
+        append,
         compress,
         datasets,
         decompress,
@@ -69,6 +70,7 @@ __all__ = [
     "FrozenModel",
     "PackResult",
     "Space",
+    "append",
     "compare",
     "compress",
     "datasets",

@@ -23,7 +23,7 @@ from codelength.archive.read_cost import ReadCost, parse_block
 from codelength.archive.reader import MEMORY as READER_MEMORY
 from codelength.archive.reader import Archive
 from codelength.archive.sources import Source
-from codelength.archive.target import check_target
+from codelength.archive.target import check_outside, check_target
 from codelength.archive.verify import verify as verify_archive
 from codelength.archive.writer import write_archive
 from codelength.data import DataSet, datasets, load_data
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 Data = str | os.PathLike[str] | np.ndarray | Sequence[Any] | DataSet | ArchiveItems
 
 __all__ = [
+    "append",
     "compress",
     "datasets",
     "decompress",
@@ -232,8 +233,8 @@ def pack(
     general codecs are measured.
     block, verify, force, max_memory, layout: as of ``compress``.
 
-    The same data and options give the same archive, unless choosing runs out of time. Raises UsageError, DataError,
-    ArchiveError.
+    The same data and options give the same archive, unless choosing runs out of time. Where a run was killed, the same
+    one again goes on from the blocks that were finished. Raises UsageError, DataError, ArchiveError.
     """
     from codelength.packing.blocking import Blocks
     from codelength.packing.pack import Packing, Settings
@@ -247,6 +248,7 @@ def pack(
         max_memory=max_memory,
         verify=verify,
         force=force,
+        resume=True,
     )
     if not estimate:
         if archive is None:
@@ -265,6 +267,54 @@ def pack(
     if told is not None:
         told(result)
     return packing.compare(result) if compare else result
+
+
+def append(
+    archive: str | os.PathLike[str],
+    data: Data,
+    *,
+    replace: bool = False,
+    verify: bool = True,
+    jobs: int | None = None,
+    keep_files: bool = False,
+    max_memory: int | None = None,
+    layout: str | None = None,
+    trust_download: bool = False,
+    model: Model | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Add ``data`` to an archive that is there: files to those of a folder, rows to those of an array.
+
+        >>> result = cl.pack("threshold-digits:test[:40]", "grown.clen", compare=False, force=True)
+        >>> cl.append("grown.clen", "threshold-digits:test[40:50]")["items"]
+        50
+
+    Items are kept as the archive keeps its own where that suits them. replace: files of names that are there already
+    take the place of what is there; an error without it. model: for archives that do not hold theirs. The other
+    parameters are those of ``pack``.
+
+    Whatever happens, the file is the old archive or the new one. Returns the figures of ``inspect``, with
+    ``source_bytes`` of what was added and ``verified``. Raises UsageError, DataError, ArchiveError.
+    """
+    from codelength.archive.append import append_archive
+    from codelength.packing.blocking import Blocks
+    from codelength.packing.pack import fallback_of
+
+    check_names(model, data)
+    check_outside(archive, data)
+    opened = open_data(data, layout=layout, trust_download=trust_download, keep_files=keep_files)
+    figures = append_archive(
+        Path(archive),
+        opened.archived,
+        _resolver(model),
+        fallback=fallback_of(opened.archived, Blocks()),
+        replace_names=replace,
+        verify=verify,
+        max_memory=max_memory,
+        jobs=usual_jobs() if jobs is None else jobs,
+        progress=progress,
+    )
+    return {**figures.to_json(), "source_bytes": opened.size, "verified": verify, **about("append")}
 
 
 def decompress(
@@ -413,12 +463,17 @@ def open_archive(
     model: the model to decode with, for archives that do not hold theirs.
     max_memory: bytes that decoding may need; the reader's own limit where None.
     """
+    limit = READER_MEMORY if max_memory is None else max_memory
+    return Archive.open(Path(archive), _resolver(model), max_memory=limit)
+
+
+def _resolver(model: Model | None) -> Callable[[str, str], FrozenModel | None]:
+    """Finds the model that an archive names by its hash: the one given, else among the packaged ones."""
 
     def resolve(sha256: str, name: str) -> FrozenModel | None:
         return find_packaged(sha256, name) if model is None else frozen_model(model)
 
-    limit = READER_MEMORY if max_memory is None else max_memory
-    return Archive.open(Path(archive), resolve, max_memory=limit)
+    return resolve
 
 
 # ---- likelihood --------------------------------------------------------------------------------------------

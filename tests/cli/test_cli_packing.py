@@ -101,3 +101,52 @@ def test_compress_needs_no_model(scans: Path, tmp_path: Path) -> None:
     assert figures["verified"] and figures["items"] == 12 and figures["fallback_items"] == 0
     run("verify", tmp_path / "a.clen", scans)
     assert main(["compress", str(scans), str(tmp_path / "b.clen"), "--no-embed-model"]) == 2
+
+
+def test_append_adds_files_and_replaces_them_when_told(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    (scans / "10.png").rename(more / "10.png")
+    (scans / "11.png").rename(more / "11.png")
+    Image.fromarray(RNG.integers(0, 255, (9, 8), np.uint8)).save(more / "grey.png")
+    archive = tmp_path / "a.clen"
+    run("pack", scans, archive, "--no-compare", "-q")
+    run("append", archive, more, "--json", tmp_path / "figures.json")
+    assert "now holds 13 items" in capsys.readouterr().out
+    figures = read(tmp_path / "figures.json")
+    assert figures["items"] == 13 and figures["archive_bytes"] == archive.stat().st_size and figures["verified"]
+    before = archive.read_bytes()
+    assert main(["append", str(archive), str(more)]) == 2
+    assert "10.png" in capsys.readouterr().err and archive.read_bytes() == before
+    Image.fromarray(np.zeros((40, 50, 4), np.uint8)).save(more / "10.png")
+    run("append", archive, more, "--replace", "-q")
+    run("unpack", archive, tmp_path / "back", "-q")
+    with Image.open(tmp_path / "back" / "10.png") as image:
+        assert not np.asarray(image).any()
+    assert sorted(path.name for path in (tmp_path / "back").iterdir()) == [f"{k:02}.png" for k in range(12)] + [
+        "grey.png"
+    ]
+
+
+@pytest.mark.parametrize("data", ["inside", "missing"])
+def test_append_refuses(data: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = tmp_path / "a.clen"
+    if data == "missing":
+        assert main(["append", str(archive), str(scans)]) == 2
+        assert "codelength pack makes one" in capsys.readouterr().err
+        return
+    run("pack", scans, archive, "--no-compare", "-q", "--max-minutes", 0)
+    archive.rename(scans / "a.clen")
+    assert main(["append", str(scans / "a.clen"), str(scans)]) == 2
+    assert "outside of the data" in capsys.readouterr().err
+
+
+def test_a_page_is_written(scans: Path, tmp_path: Path) -> None:
+    options = ("--no-compare", "--max-minutes", 0, "-q", "--profile", "fast")
+    run("pack", scans, tmp_path / "a.clen", "--report", tmp_path / "page.html", *options)
+    page = (tmp_path / "page.html").read_text()
+    assert "<h1>scans packed</h1>" in page and "data:image/png" in page
+    run("pack", scans, "--estimate", "--report", tmp_path / "look.html", *options)
+    assert "<h1>scans looked at</h1>" in (tmp_path / "look.html").read_text()

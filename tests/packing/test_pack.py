@@ -226,3 +226,39 @@ def test_wrong_options(options: dict[str, object], words: str, tmp_path: Path) -
 def test_a_place_is_needed() -> None:
     with pytest.raises(UsageError, match="expected a name"):
         cl.pack(MADE["tiny"])
+
+
+def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from codelength.adaptive.learner import Learner
+
+    items = waves(30, 24, 24)
+    whole = packed(items, tmp_path / "whole.clen", block=3, max_minutes=0, jobs=1)
+    encode, calls = Learner.encode, 0
+
+    def stopped(self: Learner, images: list[np.ndarray]) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return encode(self, images)
+
+    monkeypatch.setattr(Learner, "encode", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        packed(items, tmp_path / "a.clen", block=3, max_minutes=0, jobs=1)
+    assert not (tmp_path / "a.clen").exists()
+    before, calls = calls, 100
+    again = packed(items, tmp_path / "a.clen", block=3, max_minutes=0, jobs=1)
+    assert calls - 100 < whole.figures["blocks"] and before == 6
+    assert again.archive_bytes == whole.archive_bytes
+    assert (tmp_path / "a.clen").read_bytes() == (tmp_path / "whole.clen").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.clen", "whole.clen"]
+
+
+def test_an_array_grows(tmp_path: Path) -> None:
+    items = waves(20, 24, 24)
+    packed(items[:15], tmp_path / "a.clen")
+    figures = cl.append(tmp_path / "a.clen", items[15:])
+    assert figures["items"] == 20
+    assert np.array_equal(cl.decompress(tmp_path / "a.clen"), items)
+    with pytest.raises(UsageError):
+        cl.append(tmp_path / "a.clen", waves(3, 5, 5))

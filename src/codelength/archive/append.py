@@ -18,7 +18,7 @@ from codelength.archive.model import ModelLoader, ModelResolver, ProgramLoader, 
 from codelength.archive.ordered import Line
 from codelength.archive.output import Output
 from codelength.archive.pile import Written
-from codelength.archive.plan import ByModel, ByProgram, Plan, Way, check_plans
+from codelength.archive.plan import ByModel, ByProgram, Fallback, Plan, Way, check_plans
 from codelength.archive.reader import Archive
 from codelength.archive.sizing import BLOCK_BYTES, Encoders
 from codelength.archive.sources import ItemClass, Source
@@ -36,6 +36,7 @@ def append_archive(
     model_resolver: ModelResolver | None = None,
     *,
     planner: Planner | None = None,
+    fallback: Fallback | None = None,
     replace_names: bool = False,
     block_bytes: int = BLOCK_BYTES,
     verify: bool = True,
@@ -50,7 +51,8 @@ def append_archive(
     """Add the entries of ``source`` to the archive at ``path``: items behind its items, other files behind its files.
 
     planner: says what is to be done with the items; where None, the archive's own streams go on with its own model and
-    programs, and what fits none of them is kept by general codecs.
+    programs, and what fits none of them is kept by the programs that ``fallback`` gives where those are smaller, or by
+    general codecs.
     replace_names: entries of a name that is there already take the place of what is there; the blocks that held it are
     written anew. model_resolver: finds the archive's model, where it is needed and not in the file.
 
@@ -69,7 +71,7 @@ def append_archive(
         archive.check_file()
         addition = Addition(archive, source, replace_names)
         classes = addition.classes()
-        plans = own_plans(archive, classes, addition) if planner is None else list(planner(classes))
+        plans = own_plans(archive, classes, addition, fallback) if planner is None else list(planner(classes))
         check_plans(plans, classes)
         by_model = any(isinstance(way, ByModel) for plan in plans for way in plan.ways)
         model = archive.load_model() if by_model else None
@@ -158,26 +160,33 @@ def _verify(archive: Archive, first: int) -> None:
             archive.decode_block(block)
 
 
-def own_plans(archive: Archive, classes: Sequence[ItemClass], addition: Addition) -> list[Plan]:
-    """Plans for items to be kept as the archive keeps its own: by its model, by its programs, by general codecs."""
+def own_plans(
+    archive: Archive, classes: Sequence[ItemClass], addition: Addition, fallback: Fallback | None = None
+) -> list[Plan]:
+    """Plans for items to be kept as the archive keeps its own: by its model, by its programs, by those that
+    ``fallback`` gives for what is new to it, by general codecs."""
+
+    def ways_of(some: Sequence[ItemClass]) -> tuple[Way, ...]:
+        return (*_ways(archive, some), *(fallback(some) if fallback is not None else ()))
+
     plans: list[Plan] = []
     others: dict[tuple[str, str, tuple[int, ...]], list[ItemClass]] = {}
     for item_class in classes:
         if archive.needs_model and fit_stream(
             item_class.mode, item_class.dtype, item_class.shape, archive.load_model().space, addition.axes
         ):
-            plans.append(Plan((item_class,), (ByModel(), *_ways(archive, [item_class]))))
+            plans.append(Plan((item_class,), (ByModel(), *ways_of([item_class]))))
         elif item_class.mode:
             key = item_class.mode, item_class.dtype.str, tuple(item_class.shape[2:])
             others.setdefault(key, []).append(item_class)
         else:
-            plans.append(Plan((item_class,), _ways(archive, [item_class])))
+            plans.append(Plan((item_class,), ways_of([item_class])))
     for some in others.values():
         free = any(
             stream.is_free and (stream.mode, stream.dtype) == (some[0].mode, some[0].dtype.str)
             for stream in archive.directory.streams
         )
-        plans.append(Plan(tuple(some), _ways(archive, some), free=free))
+        plans.append(Plan(tuple(some), ways_of(some), free=free))
     return plans
 
 

@@ -40,6 +40,7 @@ def root(
 for command in (
     modelling.demo,
     packing.pack,
+    packing.append,
     modelling.train,
     modelling.evaluate,
     modelling.sample,

@@ -17,7 +17,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "codelength pack scans/ scans.clen",
         "codelength pack scans/ --estimate",
         "codelength pack scans/ scans.clen --profile small --jobs 4 --json figures.json",
-        "codelength pack 'mnist:test[:1000]' digits.clen --no-compare --block 64",
+        "codelength pack 'mnist:test[:1000]' digits.clen --no-compare --block 64 --report digits.html",
+    ),
+    "append": (
+        "codelength append scans.clen more-scans/",
+        "codelength append scans.clen more-scans/ --replace --json figures.json",
     ),
     "unpack": (
         "codelength unpack scans.clen scans-again/",

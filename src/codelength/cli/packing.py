@@ -9,6 +9,7 @@ import typer
 
 from codelength.cli import options, pipes
 from codelength.cli.output import say, silent, write_json
+from codelength.errors import UsageError
 from codelength.packing.profiles import DEFAULT, PROFILES, profile_of
 
 if TYPE_CHECKING:
@@ -72,6 +73,16 @@ def pack(
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace an archive that exists.")] = False,
     layout: options.Layout = None,
     trust_download: options.Trust = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="PAGE",
+            callback=options.destination,
+            help="Write a page with sizes, findings, and where the bits went (.html).",
+            show_default=False,
+        ),
+    ] = None,
     json: options.Json = None,
     resources: options.Resources = options.RESOURCES,
     quiet: options.Quiet = False,
@@ -125,6 +136,66 @@ def pack(
         told=told,
     )
     say(show_peers(result), quiet=hushed or not (result.peers or result.archive))
+    if report is not None:
+        from codelength.packing.page import write_page
+
+        write_page(result, None if output is None else output.path, report)
+        say(f"wrote {report}", quiet=hushed)
     write_json(json, {**result.to_json(), **api.about("pack")})
     if output is not None:
         output.deliver()
+
+
+def append(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive that is there.", show_default=False)],
+    data: options.DataArgument,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Files of names that are there already take their place.")
+    ] = False,
+    keep_files: Annotated[
+        bool, typer.Option("--keep-files", help="Keep every byte of the files, rather than the pixels of images.")
+    ] = False,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Do not decode what is added before the file gets its name.")
+    ] = False,
+    model: options.ModelOption = None,
+    layout: options.Layout = None,
+    trust_download: options.Trust = False,
+    json: options.Json = None,
+    resources: options.Resources = options.RESOURCES,
+    quiet: options.Quiet = False,
+) -> None:
+    """Add files to an archive of a folder, or rows to one of an array, kept as it keeps its own.
+
+    The archive is written anew beside the old one, whose blocks are copied as they are, and takes its place when it is
+    whole.
+    """
+    options.prepare(resources, quiet)
+    limit = resources.memory()
+    pipes.check_inputs(data)
+    if not archive.is_file():
+        raise UsageError(f"expected an archive that is there, got {archive}; codelength pack makes one")
+    options.check_names(model, None if pipes.is_pipe(data) else data, device=resources.device)
+    from codelength import api
+    from codelength.report.text import show_bytes
+
+    before = archive.stat().st_size
+    figures = api.append(
+        archive,
+        str(pipes.received(data, "array.npy")) if pipes.is_pipe(data) else data,
+        replace=replace,
+        verify=not no_verify,
+        jobs=resources.jobs,
+        keep_files=keep_files,
+        max_memory=limit,
+        layout=layout,
+        trust_download=trust_download,
+        model=model,
+    )
+    added = figures["archive_bytes"] - before
+    say(
+        f"{show_bytes(figures['source_bytes'])} added in {show_bytes(max(0, added))}; {archive} now holds "
+        f"{figures['items']:,} items in {show_bytes(figures['archive_bytes'])}",
+        quiet=silent(quiet, json),
+    )
+    write_json(json, figures)

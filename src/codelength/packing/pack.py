@@ -21,6 +21,7 @@ from codelength.archive.sources import ItemClass, Source
 from codelength.archive.writer import write_archive
 from codelength.data.opened import Opened
 from codelength.errors import UsageError
+from codelength.machine import notice
 from codelength.packing import peers
 from codelength.packing.blocking import Blocks
 from codelength.packing.choice import Choice, choose
@@ -244,6 +245,8 @@ class Packing:
                 on_block=on_block,
                 progress=progress,
                 read_cost=cost.append,
+                resume=settings.resume,
+                note=notice,
             )
         if cost and read_cost is not None:
             read_cost(cost[-1])
@@ -286,6 +289,9 @@ def fallback_of(source: Source, blocks: Blocks) -> Callable[[Sequence[ItemClass]
     """Gives programs for items of a source of which a trained model codes nothing, or not all."""
 
     def ways(classes: Sequence[ItemClass]) -> list[ByProgram]:
+        # The classes may be those of an archive that the items are added to, with the numbers that they get there.
+        own = {(one.mode, one.dtype.str, tuple(one.shape)): one for one in source.classes()}
+        classes = [own[one.mode, one.dtype.str, tuple(one.shape)] for one in classes]
         first = classes[0]
         geometry = geometry_of(first.mode, first.shape, source.axes)
         found = look_at(ItemPile(source, first.mode, first.dtype, geometry, tuple(classes)), FALLBACK_SAMPLE)
