@@ -15,6 +15,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import reader_adaptive as adaptive
 from reader_coding import (
     Bytes,
     Exhausted,
@@ -63,7 +64,7 @@ LAW_FEATURES = {
         ["independent", "sequential", "marginal", "responsibilities", "switch", "pushforward", "floor", "cell"]
     )
 }
-LAW_FEATURES |= {"coarse": 50, "chain": 60}
+LAW_FEATURES |= {"coarse": 50, "chain": 60, "adaptive": 62}
 STEP_FEATURES = {"offset": 37, "affine": 37, "coupling": 51, "permute": 52, "scale": 53, "additive": 54}
 STEP_FEATURES["autoregressive"] = 61
 KNOWN_FEATURES = {*FEATURES.values(), *LAW_FEATURES.values(), *STEP_FEATURES.values()}
@@ -159,7 +160,11 @@ class Model:
         for _, values in sorted(self.tensors.items()):
             named.update(values.astype("<i4").tobytes())
         self.sha256 = named.hexdigest()
-        self.law = make_law(record["law"], self.tensors, {})
+        if record["law"]["law"] == "adaptive":
+            self.law: Law = Adaptive(record["law"], self.tensors)
+            check((self.shape, self.symbols) == (self.law.program.shape, self.law.program.A), "law and space differ")
+        else:
+            self.law = make_law(record["law"], self.tensors, {})
         if check_golden and "golden" in record:
             golden, shape = record["golden"], [6 if size is None else size for size in self.shape]
             check(golden == {"digest": self.golden(shape), "shape": shape}, "a model whose golden vector differs")
@@ -167,6 +172,11 @@ class Model:
     @property
     def lanes(self) -> int:
         return 2 if self.law.has_latents else 4
+
+    def learner(self) -> adaptive.Learner:
+        """An untaught learner, which decodes blocks of type 4."""
+        check(isinstance(self.law, Adaptive), "a program that learns nothing")
+        return adaptive.Learner(self.law.program)  # type: ignore[attr-defined]
 
     # Blocks: start groups are the last in decoding order, the first that are pushed.
 
@@ -454,6 +464,7 @@ def make_law(record: dict, tensors: Tensors, known: dict[str, Bounds]) -> Law:
         "chain": Chain,
         "coarse": Coarse,
     }
+    check(record["law"] in kinds, f"a law {record['law']} within another")
     kind = kinds[record["law"]]
     keys = {"law", *kind.fields}
     check(keys <= set(record) <= keys | set(kind.optional), f"the keys of the law {record['law']} differ")
@@ -483,6 +494,25 @@ class Law:
 
     def lengths(self, items: np.ndarray, context: Context) -> list[int]:
         raise NotImplementedError
+
+
+class Adaptive(Law):
+    """Images that follow one another, learned from as they are coded. It stands at the top only."""
+
+    def __init__(self, record: dict, tensors: Tensors):
+        self.program = adaptive.Program(record, tensors)
+        self.bounds = (0, self.program.M)
+
+    def pop(self, stack: Stack, n: int, context: Context, start: bool) -> np.ndarray:
+        learner = adaptive.Learner(self.program)
+        return np.stack([learner.pop(stack, context["shape"]) for _ in range(n)])
+
+    def push(self, stack: Stack, items: np.ndarray, context: Context, start: bool) -> None:
+        segments = adaptive.Learner(self.program).segments(list(items))
+        adaptive.push(stack, [decision for segment in segments for decision in segment])
+
+    def lengths(self, items: np.ndarray, context: Context) -> list[int]:
+        return adaptive.Learner(self.program).lengths(list(items))
 
 
 def lane_of(stack: Stack, item: int) -> int:

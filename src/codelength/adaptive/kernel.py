@@ -435,6 +435,8 @@ def code(
                                 continue
                             if hi - threshold == 1 and threshold == flagged:
                                 hi = threshold
+                                bit -= 1
+                                prefix *= 2
                                 continue
                             if prefix < 16:
                                 slot = prefix
