@@ -1,4 +1,5 @@
-"""The whole promise on one page: train, report, write a file, and get every pixel back where only the file is."""
+"""The whole promise on one page: pack images smaller than any general codec does, then train a model, report its
+likelihood, and prove it with a file; each file gives every pixel back where nothing else is."""
 
 from __future__ import annotations
 
@@ -13,15 +14,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import codelength
 from codelength import api
 from codelength.errors import CodelengthError
+from codelength.packing.result import PackResult
+from codelength.packing.text import show_look, show_packed, show_peers
 from codelength.report.codecs import CodecSize, codec_sizes
 from codelength.report.pictures import save_items
 from codelength.report.text import show_archive, show_estimate, table
 
 RECIPE = "made-digits"
 DATA = "threshold-digits"
+PACKED = "digits"
 SAMPLES = 64
 
 # Runs in a process of its own, in an empty folder and with an empty home, that hold the archive and nothing else.
@@ -41,7 +47,7 @@ sys.addaudithook(guard)
 sys.path.insert(0, sys.argv[1])
 from codelength.cli import main
 
-status = main(["decompress", "digits.clen", "decoded.npy", "--quiet"])
+status = main(["decompress", sys.argv[2], "decoded.npy", "--quiet"])
 assert not BLOCKED & set(sys.modules)
 sys.exit(status)
 """
@@ -61,18 +67,21 @@ print(json.dumps({"same": same, "pixels": int(original.size)}))
 
 
 def demo(out: Path, *, say: Callable[[str], None] = print, quiet: bool = True, device: str = "cpu") -> dict[str, Any]:
-    """Train a MADE on the digits of scikit-learn, and prove its likelihood with a file.
+    """Pack the digits of scikit-learn; train a MADE on them thresholded, and prove its likelihood with a file.
 
-    Leaves in ``out``: the run folder, ``digits.clen``, and the pictures ``samples.png`` and ``digits.png``.
-    Returns the figures: those of ``evaluate`` for the test items, ``round_trip`` (whether a process that held the
-    archive alone gave back every pixel), ``archive`` (those of ``compress``), and ``codecs``.
+    Leaves in ``out``: ``all-digits.npy`` and ``all-digits.clen``, which is it packed; the run folder, ``digits.clen``,
+    and the pictures ``samples.png`` and ``digits.png``.
+    Returns the figures: ``pack`` (those of ``pack --json``), those of ``evaluate`` for the test items, ``round_trip``
+    (whether processes that held an archive alone gave back every pixel of both), ``archive`` (those of ``compress``),
+    and ``codecs``.
 
-    Raises CodelengthError if the decoding process fails.
+    Raises CodelengthError if a decoding process fails.
     """
     start = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
+    packed, same = _pack(out, say)
     test = f"{DATA}:test"
-    say(f"Training {RECIPE} on {DATA} ...")
+    say(f"\nNow a model that is trained. Training {RECIPE} on {DATA} ...")
     run = out / "run"
     if run.exists():
         shutil.rmtree(run)  # of an earlier demonstration
@@ -89,12 +98,7 @@ def demo(out: Path, *, say: Callable[[str], None] = print, quiet: bool = True, d
     archive = out / "digits.clen"
     written = api.compress(data, archive, model, force=True)
     say(f"\nThose items as a file, {archive}:\n{show_archive(written)}")
-    round_trip, pixels = _prove(archive, test)
-    say(
-        f"A process that held nothing but this file gave back all {pixels:,} pixels."
-        if round_trip
-        else "A process that held nothing but this file gave back OTHER pixels. This is a fault; please report it."
-    )
+    round_trip = _proved(archive, test, say)
 
     sizes = codec_sizes(data.items, data.space.symbols if data.space else 256)
     say(f"\nBytes for the same {len(data):,} items:\n{codec_table(written, sizes)}\n{verdict(written, sizes)}")
@@ -104,7 +108,8 @@ def demo(out: Path, *, say: Callable[[str], None] = print, quiet: bool = True, d
     seconds = time.monotonic() - start
     say(f"{seconds:.0f} seconds, {trained - start:.0f} of them training")
     return {
-        "round_trip": round_trip,
+        "round_trip": round_trip and same,
+        "pack": packed,
         "model": RECIPE,
         "data": test,
         **result.to_json(),
@@ -127,13 +132,41 @@ def demo(out: Path, *, say: Callable[[str], None] = print, quiet: bool = True, d
     }
 
 
+def _pack(out: Path, say: Callable[[str], None]) -> tuple[dict[str, Any], bool]:
+    """Pack all digits with their grey levels. Returns the figures, and whether every pixel came back."""
+    parts = [api.load_data(f"{PACKED}:{split}").items for split in ("train", "valid", "test")]
+    pile, archive = out / f"all-{PACKED}.npy", out / f"all-{PACKED}.clen"
+    np.save(pile, np.concatenate([part for part in parts if part is not None]))
+    say(f"Packing {pile}, all digits of scikit-learn, with nothing trained ...")
+    result = api.pack(pile, archive, force=True, told=_telling(say))
+    say(f"\n{show_peers(result)}")
+    return result.to_json(), _proved(archive, str(pile), say)
+
+
+def _telling(say: Callable[[str], None]) -> Callable[[PackResult], None]:
+    """Says what was found and expected first, then what became of it."""
+    return lambda result: say(show_look(result) if result.archive_bytes is None else show_packed(result))
+
+
+def _proved(archive: Path, data: str, say: Callable[[str], None]) -> bool:
+    """Whether an archive alone gives back every pixel of the data; says so."""
+    same, pixels = _prove(archive, data)
+    say(
+        f"A process that held nothing but this file gave back all {pixels:,} pixels."
+        if same
+        else "A process that held nothing but this file gave back OTHER pixels. This is a fault; please report it."
+    )
+    return same
+
+
 def _prove(archive: Path, data: str) -> tuple[bool, int]:
     """Whether processes of their own give back every pixel, and how many there are."""
     package = str(Path(codelength.__file__).parents[1])
     with tempfile.TemporaryDirectory() as here, tempfile.TemporaryDirectory() as home:
         (Path(here) / archive.name).write_bytes(archive.read_bytes())
         kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ}
-        _run([sys.executable, "-I", "-c", _DECODE, package], cwd=here, env={**kept, "HOME": home, "USERPROFILE": home})
+        command = [sys.executable, "-I", "-c", _DECODE, package, archive.name]
+        _run(command, cwd=here, env={**kept, "HOME": home, "USERPROFILE": home})
         decoded = str(Path(here) / "decoded.npy")
         answer = json.loads(_run([sys.executable, "-c", _COMPARE, package, data, decoded]))
     return answer["same"], answer["pixels"]

@@ -85,3 +85,7 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
         assert np.asarray(picture).std() > 0
     said = capsys.readouterr().out
     assert "gave back all 23,040 pixels" in said and "LOSES" in said
+    packed = figures["pack"]
+    assert packed["archive_bytes"] == (tmp_path / "demo" / "all-digits.clen").stat().st_size
+    assert packed["items"] == 1797 and packed["of_best_peer"] < 1
+    assert "gave back all 115,008 pixels" in said and "smaller than the best of these" in said

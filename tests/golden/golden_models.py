@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from codelength.adaptive.program import Predictor as AdaptivePredictor
+from codelength.adaptive.program import Program as AdaptiveProgram
 from codelength.laws.frozen import FrozenModel
 from codelength.laws.space import Space
 
@@ -614,6 +616,38 @@ def discrete() -> FrozenModel:
     )
 
 
+def learning() -> FrozenModel:
+    """A program that learns, for colours: every feature, in every way that fits it, and every kind of tap."""
+    taps = [(0, 0, -1, 0), (0, -1, 0, 0), (0, -3, 4, 0), (1, 0, 0, 0), (1, -1, -4, 0), (2, 0, -2, 0), (0, 0, 0, 1)]
+    predictors = (
+        AdaptivePredictor(tuple(taps), 5, True),
+        AdaptivePredictor(((0, 0, -4, 0), (2, 0, 0, 0), (3, 0, 0, 0), (0, 2, -2, 1)), 13, False),
+    )
+    codes = [feature + 64 * (feature % 4) for feature in range(1, 51)]
+    contexts = tuple(tuple((code, place % 3) for place, code in enumerate(codes[k::9])) for k in range(9))
+    program = AdaptiveProgram(
+        symbols=200, order=(2, 0, 1), tree="residual", predictors=predictors, contexts=contexts, double=True,
+        maps=True, table_bits=9, sets=3, most_class=3, class_shift=0, least_error=3, scale_rate=4, bias_rate=5,
+        whiten=4, whiten_from=9, regularise=100, gradient=40, solve=3, counter_limit=30, rate_first=70, rate_last=20,
+        rate_final=9,
+    )  # fmt: skip
+    law, tensors = program.record((None, None, 3))
+    return FrozenModel.create(Space((None, None, 3), 200), law, tensors)
+
+
+def learning_values() -> FrozenModel:
+    """A program that learns, for few values: the tree of values, one set of weights, no maps."""
+    program = AdaptiveProgram(
+        symbols=21, order=(0,), tree="value",
+        predictors=(AdaptivePredictor(((0, 0, -1, 0), (0, -1, 1, 0)), 8, False),),
+        contexts=(((1, 0), (2, 0)), ((32, 0), (64 + 13, 1)), ((17, 0),)), double=False, maps=False, table_bits=8,
+        sets=1, most_class=4, class_shift=1, least_error=6, scale_rate=5, bias_rate=6, whiten=6, whiten_from=6, regularise=64,
+        gradient=24, solve=4, counter_limit=255, rate_first=60, rate_last=40, rate_final=8,
+    )  # fmt: skip
+    law, tensors = program.record((None, None))
+    return FrozenModel.create(Space((None, None), 21), law, tensors)
+
+
 MODELS: dict[str, Callable[[], FrozenModel]] = {
     function.__name__: function
     for function in (
@@ -634,5 +668,7 @@ MODELS: dict[str, Callable[[], FrozenModel]] = {
         inverse_flow,
         multiscale,
         discrete,
+        learning,
+        learning_values,
     )
 }
