@@ -20,7 +20,7 @@ from codelength.archive.reader import Archive
 from codelength.archive.sources import ArraySource, FolderSource
 from codelength.archive.verify import verify
 from codelength.archive.writer import write_archive
-from codelength.errors import CorruptBlock, UsageError
+from codelength.errors import CorruptBlock, UsageError, WrongModel
 from codelength.laws.space import Space
 
 SIZES = [(9, 8), (7, 12), (10, 10)]
@@ -338,3 +338,28 @@ def test_the_number_of_blocks_in_flight_is_bounded(tmp_path, monkeypatch):
     source = folder(60)
     write(tmp_path / "a", source, one_plan(source, ByProgram(FakeProgram(), block_items=2)), jobs=3)
     assert 1 <= most <= 3
+
+
+def test_an_archive_without_a_trained_model_says_so(tmp_path):
+    source = folder()
+    write(tmp_path / "a", source, one_plan(source, ByProgram(FakeProgram())))
+    with open_(tmp_path / "a") as archive:
+        assert not archive.needs_model
+        with pytest.raises(WrongModel, match="no trained model"):
+            archive.load_model()
+
+
+def test_a_block_that_was_taught_by_a_damaged_one_says_so(tmp_path):
+    source = folder()
+    write(tmp_path / "a", source, one_plan(source, ByProgram(FakeProgram(), block_items=6, taught=True)))
+    data = bytearray((tmp_path / "a").read_bytes())
+    with open_(tmp_path / "a") as archive:
+        data[archive.directory.blocks[0].offset + 5] ^= 1
+    (tmp_path / "a").write_bytes(data)
+    for jobs in (1, 3):
+        with open_(tmp_path / "a", jobs=jobs) as archive:
+            damaged: list = []
+            assert not list(archive.iter_blocks(damaged=damaged))
+            assert [damage.block for damage in damaged] == [0, 1, 2, 3]
+            assert all("block 0, which it needs, is corrupt" in damage.reason for damage in damaged[1:])
+            assert sum(damage.count for damage in damaged) == 20

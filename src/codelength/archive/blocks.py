@@ -17,6 +17,7 @@ from codelength.archive.fitting import to_items
 from codelength.archive.frame import read_at
 from codelength.archive.layout import (
     MODEL,
+    NO_MODEL,
     Header,
     Stream,
     model_block_memory,
@@ -86,6 +87,8 @@ class Blocks:
     def _find_model(self) -> Model:
         if self.header.model_bytes:
             return self.loader(read_at(self.file, self.model_start, self.header.model_bytes))
+        if self.header.model_sha256 == NO_MODEL:
+            raise WrongModel("this archive has no trained model; programs of its own code its items, or general codecs")
         found = self.resolver(self.header.model_sha256, self.header.model_name) if self.resolver else None
         if found is None:
             raise WrongModel(f"this archive needs the model {self._needed}, which it does not hold; give the model")

@@ -24,6 +24,8 @@ TRAILER_BYTES = 8 + CHECK_BYTES + 16 + len(END)
 FILE_DIGEST_BYTES = 16
 DATA_DIGEST_BYTES = 32
 MODEL_DIGEST_BYTES = 32
+#: In the place of a model's SHA-256, where the writer had none.
+NO_MODEL = bytes(MODEL_DIGEST_BYTES).hex()
 MAX_HEADER = 2**24
 MAX_ELEMENTS = 2**48  # of one item; keeps every later product within 64 bits
 MAX_AXES = 32

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from codelength.archive.fitting import to_items
 from codelength.archive.layout import Stream, values_memory
 from codelength.archive.model import Learner, Program, ProgramLoader
 from codelength.archive.ragged import Ragged, Values
-from codelength.errors import ProgramError, UsageError
+from codelength.archive.wire import check_of
+from codelength.errors import ProgramError, StackExhausted, UsageError
 
 #: What blocks have taught is kept within so many bytes; that of the one used last in any case.
 TAUGHT_BYTES = 2**28
@@ -48,7 +50,8 @@ class Programs:
     read: Callable[[Block], bytes]
     _loaded: dict[int, Program] = field(default_factory=dict)
     _taught: OrderedDict[int, tuple[Learner, int]] = field(default_factory=OrderedDict)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # of programs
+    _lesson: threading.RLock = field(default_factory=threading.RLock)  # of what blocks have taught
 
     def load(self, number: int) -> Program:
         """A program by its number, from 1. Raises ProgramError, UnknownFeature."""
@@ -82,39 +85,50 @@ class Programs:
         return values_memory(elements, self.directory.streams[block.stream].dtype)
 
     def decode(self, block: Block, stored: bytes) -> Values:
-        """Items of a block whose memory has been checked, and that of its teacher."""
-        learner = self._teacher(self.directory.teacher_of(block)).copy() if block.taught else None
-        stream = self.directory.streams[block.stream]
-        values, learner = self._decode(block, stored, learner)
-        if not block.taught and self._teaches(block):
-            self._keep(block, learner)
-        return items_of(stream, values)
+        """Items of a block whose memory has been checked. Raises ValueError where its teacher is corrupt."""
+        if not block.taught and (block.stream, block.program) in self._teaching:
+            with self._lesson:  # so that whoever needs what it teaches waits, and need not decode it once more
+                values, learner = self._decode(block, stored, None)
+                if check_of(values.tobytes()) == block.check:
+                    self._keep(block, learner)
+                return values
+        teacher = self._teacher(self.directory.teacher_of(block)).copy() if block.taught else None
+        return self._decode(block, stored, teacher)[0]
 
-    def _decode(self, block: Block, stored: bytes, learner: Learner | None) -> tuple[Sequence[np.ndarray], Learner]:
+    @cached_property
+    def _teaching(self) -> set[tuple[int, int]]:
+        """Streams and programs of which the first block has taught others."""
+        return {(block.stream, block.program) for block in self.directory.blocks if block.taught}
+
+    def _decode(self, block: Block, stored: bytes, learner: Learner | None) -> tuple[Values, Learner]:
+        """Items of a block, and who knows them then; ``learner`` is who begins, one that knows nothing where None."""
         learner = learner or self.load(block.program).learner()
-        shapes = events_of(self.directory.streams[block.stream], self.directory.shapes_of(block))
+        stream = self.directory.streams[block.stream]
+        shapes = events_of(stream, self.directory.shapes_of(block))
         images = [np.asarray(image) for image in learner.decode(np.frombuffer(stored, "<u4"), shapes)]
         if [image.shape for image in images] != shapes or any(image.dtype.kind not in "iu" for image in images):
             raise ValueError("the program returned other images than it was asked for")
-        return images, learner
-
-    def _teaches(self, block: Block) -> bool:
-        return any(other.taught and other.program == block.program for other in self.directory.blocks_of[block.stream])
+        return items_of(stream, images), learner
 
     def _teacher(self, block: Block) -> Learner:
         """What a block has taught its program: never to be used but through a copy."""
-        with self._lock:
+        with self._lesson:
             if block.number in self._taught:
                 self._taught.move_to_end(block.number)
                 return self._taught[block.number][0]
-            _, learner = self._decode(block, self.read(block), None)
+            try:
+                values, learner = self._decode(block, self.read(block), None)
+            except (StackExhausted, ProgramError, ValueError) as error:
+                raise ValueError(f"block {block.number}, which it needs, is corrupt: {error}") from error
+            if check_of(values.tobytes()) != block.check:
+                raise ValueError(f"block {block.number}, which it needs, is corrupt")
             self._keep(block, learner)
             return learner
 
     def _keep(self, block: Block, learner: Learner) -> None:
         stream = self.directory.streams[block.stream]
         shape = largest(events_of(stream, self.directory.shapes_of(block))) if stream.is_free else stream.event
-        with self._lock:
+        with self._lesson:
             self._taught[block.number] = learner, self.load(block.program).learner_bytes(shape)
             held = sum(size for _, size in self._taught.values())
             while held > TAUGHT_BYTES and len(self._taught) > 1:

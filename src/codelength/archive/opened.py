@@ -113,8 +113,8 @@ class ArchiveItems:
         elif archive.header.kind == "folder":
             holds += f" and {archive.directory.kept:,} other files of a folder"
         state = "; closed" if self._closed else ""
-        sha256 = archive.header.model_sha256[:12]
-        return f"<archive {str(self.path)!r}: {holds}; {len(archive.directory.blocks):,} blocks; model {sha256}{state}>"
+        coder = f"model {archive.header.model_sha256[:12]}" if archive.has_model else "no trained model"
+        return f"<archive {str(self.path)!r}: {holds}; {len(archive.directory.blocks):,} blocks; {coder}{state}>"
 
     # ---- items
 

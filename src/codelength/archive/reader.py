@@ -24,6 +24,7 @@ from codelength.archive.layout import (
     FILE_DIGEST_BYTES,
     FILES,
     MODEL,
+    NO_MODEL,
     VERSION,
     Header,
 )
@@ -197,6 +198,11 @@ class Archive:
     def needs_model(self) -> bool:
         """Whether decoding asks for the model: not where it codes no item of the archive."""
         return any(stream.type == MODEL for stream in self.directory.streams)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether it was written with a trained model, needed or not."""
+        return self.header.model_sha256 != NO_MODEL
 
     def load_model(self) -> Model:
         """The frozen model, embedded or found by the resolver; raises WrongModel, ProgramError, UnknownFeature."""

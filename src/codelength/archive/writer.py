@@ -22,6 +22,7 @@ from codelength.archive.layout import (
     LEARNED,
     METADATA,
     MODEL,
+    NO_MODEL,
     PROGRAMS_FEATURE,
     Header,
     Stream,
@@ -41,9 +42,6 @@ from codelength.archive.wire import check_of
 from codelength.errors import ArchiveError, UsageError
 from codelength.files import atomic_file, refusal
 from codelength.progress import task
-
-#: In the place of a model's digest, where there is none.
-NO_MODEL = bytes(32).hex()
 
 
 def write_archive(

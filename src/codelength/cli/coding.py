@@ -211,9 +211,12 @@ def inspect(
             held = "embedded" if header.model_bytes else f"not embedded {header.model_name}".rstrip()
             if not opened.needs_model:
                 held = "it codes nothing here, and is not needed"
+            model = f"model {figures['model_sha256']} ({held})" if opened.has_model else "no trained model"
+            if programs := len(opened.directory.programs):
+                model += f", {programs} program{'s' * (programs > 1)} that learn{'s' * (programs == 1)} from the items"
             say(show_archive(figures))
             say(f"kind {header.kind}, format version {figures['format_version']}, memory to decode {header.memory:,}")
-            say(f"model {figures['model_sha256']} ({held})\ndata {figures['data_sha256']}")
+            say(f"{model}\ndata {figures['data_sha256']}")
         if list_:
             say(_listing(opened))
     write_json(json, figures)
