@@ -66,7 +66,7 @@ tr.raw .bar span { background: var(--raw); }
   .bars th, .bars td { border: 0; padding: 0; }
   .bars td.bar { grid-row: 2; grid-column: 1 / -1; width: auto; }
 }
-.shown { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); gap: .75rem; }
+.shown { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); gap: .75rem; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; align-items: start; }
 .pair.wide { grid-template-columns: 1fr; }
