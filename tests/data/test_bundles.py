@@ -14,6 +14,7 @@ from PIL import Image
 
 import codelength as cl
 from codelength.archive.writer import write_archive
+from codelength.cli import main
 from codelength.data.bundles import bundle_kind, read_bundle
 from codelength.data.opened import open_data
 from codelength.errors import DataError
@@ -66,7 +67,7 @@ def test_members_are_the_files_of_a_folder_in_their_order(tmp_path, ending):
 
 
 @pytest.mark.parametrize("ending", [".zip", ".tar.gz"])
-def test_an_archive_of_one_gives_the_files_back(tmp_path, ending):
+def test_an_archive_of_one_gives_the_files_back(tmp_path, ending, capsys):
     path = bundle(tmp_path / f"pile{ending}", FILES)
     opened = open_data(path)
     assert opened.size == path.stat().st_size
@@ -81,6 +82,10 @@ def test_an_archive_of_one_gives_the_files_back(tmp_path, ending):
             assert np.array_equal(Image.open(io.BytesIO(back)), Image.open(io.BytesIO(data)))
         else:
             assert back == data
+    assert main(["inspect", str(tmp_path / "pile.clen"), "--list"]) == 0
+    listing = capsys.readouterr().out.splitlines()[-len(FILES) :]
+    assert listing[0].split() == ["0", "general", "codec", "L", "8x8", "z/last", "first.png"]
+    assert listing[-1].split() == ["4", "file", "0", "bytes", "empty"]
     with cl.open(tmp_path / "pile.clen") as items:
         assert items.names == [name for name in FILES if name.endswith(("png", "bmp", "pgm"))]
     assert len(cl.load_data(str(path))) == 3

@@ -224,19 +224,26 @@ def inspect(
 
 def _listing(opened: Archive) -> str:
     """One line per entry: number, how it is kept, type, shape or bytes, name."""
+    from codelength.archive.layout import ITEMS, LEARNED, MODEL
     from codelength.archive.names import printable
 
-    kinds = ("model", "general codec", "file", "")
-    names = opened.names
+    kinds = {MODEL: "model", ITEMS: "general codec"}
+    directory, names = opened.directory, opened.names
     rows = []
+    ranks = [0] * len(directory.streams)
     entry = 0
-    for number, count in opened.directory.runs:
-        stream = opened.directory.streams[number]
+    for number, count in directory.runs:
+        stream = directory.streams[number]
         for k in range(entry, entry + count):
-            size = opened.file_size(k) if not stream.holds_items else None
-            shape = "x".join(map(str, stream.shape)) if size is None else f"{size} bytes"
-            name = printable(names[k]) if names else ""
-            rows.append([str(k), kinds[stream.type], stream.mode or stream.dtype, shape, name])
+            rank, kind, shape = ranks[number], kinds.get(stream.type, "file"), f"{opened.file_size(k)} bytes"
+            if stream.holds_items:
+                ((*sizes,),) = directory.shapes_in(number, rank, rank + 1)
+                shape = "x".join(map(str, sizes))
+            if stream.type == LEARNED:
+                block = directory.blocks_of[number][int(directory.block_at(number, rank))]
+                kind = "adaptive" if block.program else "general codec"
+            rows.append([str(k), kind, stream.mode or stream.dtype, shape, printable(names[k]) if names else ""])
+            ranks[number] += 1
         entry += count
     return table(["entry", "kept by", "type", "shape", "name"], rows)
 
