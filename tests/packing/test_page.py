@@ -177,6 +177,7 @@ def test_bars_are_as_long_as_sizes_are_large_and_leave_out_what_holds_only_some(
     assert [end != "" for end, _ in widths] == [False, False, False, True] and "torn" in cut
     assert [float(width) for _, width in widths[2:]] == [80.0, 100.0]
     assert float(widths[0][1]) == pytest.approx(80 / 3, abs=0.01)
+    assert "class=cut" not in render(replace(result, source_bytes=10**7, peers=()), None)
     ratio = result.of_best_peer
     assert ratio is not None and f"{1 - ratio:.1%} smaller" in text
 

@@ -108,8 +108,8 @@ def _sizes(result: PackResult) -> Iterable[str]:
         rows.append(("", f"{peer.name}, {peer.form}", peer.bytes, "" if peer.share >= 1 else "about "))
     rows.append(("raw", "as it came", result.source_bytes, ""))
     rows.sort(key=lambda row: (row[2], row[0] != "own"))
-    # What came may be many times as large as all that is to be compared: its bar is then cut, and says so.
-    compared = max((size for kind, _, size, _ in rows if kind != "raw"), default=0)
+    # What came may be many times as large as codecs that are to be told apart: its bar is then cut, and says so.
+    compared = max((size for kind, _, size, _ in rows if kind != "raw"), default=0) if best else 0
     longest = max((size for _, _, size, _ in rows), default=1)
     most = max(1, min(longest, 5 * compared // 4 or longest))
     cells = []
