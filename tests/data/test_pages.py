@@ -227,6 +227,9 @@ def test_a_stack_is_read_once_and_must_not_change(tmp_path: Path, monkeypatch: p
     for page, expected in zip(file.images, values("u1")):
         assert np.array_equal(page.read_pixels(), expected)
     assert len(reads) == 1
+    for number in (0, 1, 2, 0, 2):
+        assert np.array_equal(file.images[number].read_again(), values("u1")[number])
+    assert len(reads) == 3  # once for the first three in their order, and once for the others
     other = look(Entry("a.tif", path, 0, "image"))
     path.write_bytes(written(values("u1")[:2], photometric="minisblack"))
     with pytest.raises(DataError, match="changed"):

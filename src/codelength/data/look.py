@@ -101,13 +101,13 @@ class ImageFile:
 
         Raises DataError if the file has changed, or the other library cannot read it.
         """
-        return self.read_again_image(0)
+        return next(self.read_all_again())
 
-    def read_again_image(self, number: int) -> np.ndarray | None:
-        """The same of one of several images."""
+    def read_all_again(self) -> Iterator[np.ndarray | None]:
+        """The same of each of several images."""
         data, images = self.read_images()
         try:
-            return next(itertools.islice(proof.read_again(data, form_of(self.name, data), images), number, None))
+            yield from proof.read_again(data, form_of(self.name, data), images)
         except Unsuitable as reason:
             raise DataError(f"expected {self.entry.shown} to be read by two libraries, but {reason}") from None
 
@@ -152,7 +152,7 @@ class Page:
 
     def read_again(self) -> np.ndarray | None:
         """As of ``ImageFile``."""
-        return self.held.file.read_again_image(self.number)
+        return self.held.again(self.number)
 
     def read_bytes(self) -> Iterator[bytes]:
         raise AssertionError("a page is no file")
@@ -163,6 +163,7 @@ class HeldFile:
 
     file: ImageFile
     _last: tuple[HeldFile, list[Pixels]] | None = None
+    _again: tuple[HeldFile, int, Iterator[np.ndarray | None]] | None = None
     _lock = threading.Lock()
 
     def images(self) -> list[Pixels]:
@@ -172,6 +173,17 @@ class HeldFile:
                 HeldFile._last = None
                 HeldFile._last = self, self.file.read_images()[1]
             return HeldFile._last[1]
+
+    def again(self, number: int) -> np.ndarray | None:
+        """An image as another library reads it, which goes on from the one that was asked for last."""
+        with HeldFile._lock:
+            if HeldFile._again is None or HeldFile._again[0] is not self or HeldFile._again[1] > number:
+                HeldFile._again = self, 0, self.file.read_all_again()
+            _, following, images = HeldFile._again
+            HeldFile._again = None
+            found = next(itertools.islice(images, number - following, None))
+            HeldFile._again = self, number + 1, images
+            return found
 
 
 def look(entry: Entry, *, jpeg: bool = False, keep: bool = False) -> ImageFile:
