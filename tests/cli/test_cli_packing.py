@@ -150,3 +150,11 @@ def test_a_page_is_written(scans: Path, tmp_path: Path) -> None:
     assert "<h1>scans packed</h1>" in page and "data:image/png" in page
     run("pack", scans, "--estimate", "--report", tmp_path / "look.html", *options)
     assert "<h1>scans looked at</h1>" in (tmp_path / "look.html").read_text()
+
+
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_done(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place, told in (("none/page.html", "expected a folder that exists"), ("scans", "name a file in it")):
+        assert main(["pack", str(scans), str(tmp_path / "a.clen"), "--report", str(tmp_path / place)]) == 2
+        assert told in capsys.readouterr().err and not (tmp_path / "a.clen").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import typer
 from codelength.cli.ticker import watcher
 from codelength.device import use_device
 from codelength.errors import UsageError
-from codelength.files import check_destination
+from codelength.files import check_destination, show_path
 from codelength.likelihood.settings import LEAPFROG, SAMPLES, TEMPERATURES
 from codelength.machine import tell_notices, use_threads
 from codelength.progress import watch
@@ -66,6 +67,8 @@ def destination(path: Path | None) -> Path | None:
     """Refuse at once what could not be written when all the work is done."""
     if path is not None and str(path) != "-":
         check_destination(path)
+        if not os.path.isdir(path.parent):
+            raise UsageError(f"expected a folder that exists for {show_path(path)}; make it, or choose another name")
     return path
 
 

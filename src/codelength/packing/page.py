@@ -198,12 +198,11 @@ def _surprise(result: PackResult, surprise: Surprise | None) -> Iterable[str]:
         return
     every = (*surprise.cheapest, *surprise.dearest)
     top = round_top(np.concatenate([shown.bits.ravel() for shown in every]))
-    first = "the first" if surprise.piles == 1 else "the first ones of each sort"
-    taught = (
-        f"; {first}, {surprise.taught_by:,} in all, which are dear because they teach, are left out"
-        if surprise.taught_by
-        else ""
-    )
+    of_each = "" if surprise.piles == 1 else " of each sort"
+    taught = ""
+    if surprise.taught_by:
+        left_out = f"{surprise.taught_by:,} in all, {'is' if surprise.taught_by == 1 else 'are'} left out"
+        taught = f"; the first{of_each}, {left_out}, since what comes first is dear whatever it shows"
     where = "the largest pile" if surprise.piles == 1 else f"{surprise.piles} sorts of images"
     yield (
         f"<p>{surprise.looked_at:,} image{'s' * (surprise.looked_at != 1)} from the beginning of {where}{taught}. "
