@@ -536,6 +536,7 @@ class Learner:
                 inputs.append(((probability >> 10) - 2048) * confidence >> 9)
         inputs.append(256)
         assert all(abs(value) <= 3071 for value in inputs)
+        below(sum(map(abs, inputs)), 18)
         node = (35 * c + line) * 16 + slot
         rows = [node, 40 * kind + self.a, (64 * kind + self.texture) * 4 + c][: p.sets]
         dots = []

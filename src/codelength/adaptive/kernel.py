@@ -63,8 +63,8 @@ def cumulative(v, mean, inverse, table):
 
 @inlined
 def mixed(inputs, weights, s, row, count):
-    """The logit that set s gives in this row: |input| <= 3071, |weight| < 2^19, so products are below 2^31, and after
-    the shift up to 85 of them have a sum below 2^31."""
+    """The logit that set s gives in this row: |input| <= 3071, |weight| < 2^19, so products are below 2^31. The 48
+    that ``double`` adds are below 1024: the sizes of all 103 have a sum below 2^18, the shifted products below 2^31."""
     total = np.int32(0)
     for i in range(count):
         j = np.uint64(i)
