@@ -14,6 +14,8 @@ import pytest
 from adaptive_programs import Record, random_program, trying_images
 from test_adaptive_reader import compiled
 
+from codelength.adaptive.learner import Learner
+
 SEEDS = [0, 3, 6, 9, 11, 17, 24]
 
 
@@ -53,7 +55,7 @@ def test_copies_taught_apart_stay_apart() -> None:
         first = teacher.encode(images[:4])
         twins = [teacher.copy() for _ in range(4)]
         with ThreadPoolExecutor(4) as pool:
-            words = list(pool.map(lambda pair: pair[0].encode(images[4 + pair[1] :]), zip(twins, range(4))))
+            words = list(pool.map(Learner.encode, twins, [images[4 + skipped :] for skipped in range(4)]))
         expected = []
         for skipped in range(4):
             learner = compiled(record)
@@ -69,6 +71,7 @@ def test_other_processes_make_the_same_words(environment: dict[str, str], pytest
     cache = pytestconfig.cache.mkdir("kernels-that-learn-" + next(iter(environment)).lower().replace("_", "-"))
     here = Path(__file__).parent
     paths = [here, here.parent / "golden", here.parents[1] / "src"]
+    environment = {**environment, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": os.pathsep.join(map(str, paths))}
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", "import test_adaptive_processes as t; print(t.digest())"],
         env={
