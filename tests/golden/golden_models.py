@@ -641,8 +641,8 @@ def learning_values() -> FrozenModel:
         symbols=21, order=(0,), tree="value",
         predictors=(AdaptivePredictor(((0, 0, -1, 0), (0, -1, 1, 0)), 8, False),),
         contexts=(((1, 0), (2, 0)), ((32, 0), (64 + 13, 1)), ((17, 0),)), double=False, maps=False, table_bits=8,
-        sets=1, most_class=4, class_shift=1, least_error=6, scale_rate=5, bias_rate=6, whiten=6, whiten_from=6, regularise=64,
-        gradient=24, solve=4, counter_limit=255, rate_first=60, rate_last=40, rate_final=8,
+        sets=1, most_class=4, class_shift=1, least_error=6, scale_rate=5, bias_rate=6, whiten=6, whiten_from=6,
+        regularise=64, gradient=24, solve=4, counter_limit=255, rate_first=60, rate_last=40, rate_final=8,
     )  # fmt: skip
     law, tensors = program.record((None, None))
     return FrozenModel.create(Space((None, None), 21), law, tensors)
