@@ -34,10 +34,12 @@ def extremes(symbols: int, channels: int) -> list[np.ndarray]:
 def test_images_come_back_at_the_length_promised(size: str, symbols: int, channels: int, kind: str) -> None:
     model = preset(size, symbols, channels, kind)
     images = extremes(symbols, channels)
-    words = model.learner().encode(images)
+    told = np.empty(len(images))
+    words = model.learner().encode(images, told)
     found = FrozenModel.from_bytes(model.to_bytes()).learner().decode(words, [image.shape for image in images])
     assert all(np.array_equal(a, b) for a, b in zip(images, found))
     promised = model.learner().lengths(images)
+    assert np.array_equal(told, promised)
     assert promised.sum() <= 32 * len(words) <= promised.sum() + 80
     maps = model.learner().maps(images)
     assert [bits.shape for bits in maps] == [image.shape for image in images]
@@ -67,7 +69,9 @@ def test_long_sequences_are_cut_into_segments(monkeypatch: pytest.MonkeyPatch) -
     images = list(np.random.default_rng(2).integers(0, 256, (5, 12, 8)))
     whole = 32 * len(model.learner().encode(images))
     monkeypatch.setattr("codelength.adaptive.learner.SEGMENT", 300)
-    words = model.learner().encode(images)
+    told = np.empty(5)
+    words = model.learner().encode(images, told)
+    assert np.array_equal(told, model.learner().lengths(images))
     assert 32 * len(words) > whole + 32 * 4
     found = model.learner().decode(words, [(12, 8)] * 5)
     assert np.array_equal(np.stack(found), images)

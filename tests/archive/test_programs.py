@@ -325,12 +325,12 @@ def test_the_number_of_blocks_in_flight_is_bounded(tmp_path, monkeypatch):
     running, most = 0, 0
     original = FakeLearner.encode
 
-    def counted(self, images):
+    def counted(self, images, *more):
         nonlocal running, most
         running += 1
         most = max(most, running)
         try:
-            return original(self, images)
+            return original(self, images, *more)
         finally:
             running -= 1
 

@@ -55,9 +55,9 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     calls: list[int] = []
     original = FakeLearner.encode
 
-    def counted(self, images):
+    def counted(self, images, *more):
         calls.append(len(images))
-        return original(self, images)
+        return original(self, images, *more)
 
     monkeypatch.setattr(FakeLearner, "encode", counted)
     return calls

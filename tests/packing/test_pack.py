@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,6 +133,7 @@ def test_a_folder_of_anything(tmp_path: Path) -> None:
     assert len(told) == 2 and told[0].archive_bytes is None and told[1].archive_bytes == result.archive_bytes
     assert len(result.names) == result.items == 14
     assert all(bits is not None and bits > 0 for bits in result.item_bits)
+    assert len(set(result.item_bits)) > 10  # each its own, not an equal share
     assert sum(result.item_dims) == result.dims
 
 
@@ -235,12 +237,12 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     whole = packed(items, tmp_path / "whole.clen", block=3, max_minutes=0, jobs=1)
     encode, calls = Learner.encode, 0
 
-    def stopped(self: Learner, images: list[np.ndarray]) -> np.ndarray:
+    def stopped(self: Learner, *arguments: Any) -> np.ndarray:
         nonlocal calls
         calls += 1
         if calls == 6:
             raise KeyboardInterrupt
-        return encode(self, images)
+        return encode(self, *arguments)
 
     monkeypatch.setattr(Learner, "encode", stopped)
     with pytest.raises(KeyboardInterrupt):

@@ -53,31 +53,49 @@ class Learner:
 
     # ---------------------------------------------------------------------------------------------------- three uses
 
-    def encode(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def encode(self, images: Sequence[np.ndarray], lengths: np.ndarray | None = None) -> np.ndarray:
         """The words (uint32) of images (H, W) or (H, W, C), integers, coded one after another.
+
+        lengths: float64 (n,), to be given the bits of each image.
 
         Raises NotRepresentable for images with other channels or symbols, and names them.
         """
         words: list[np.ndarray] = []
-        for decisions in self.segments(images):
+        for decisions in self.segments(images, lengths):
             stack = Stack(1)
             push_decisions(stack, decisions)
             words.append(stack.to_words())
         return np.concatenate(words) if words else np.zeros(0, np.uint32)
 
-    def segments(self, images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-        """The decisions (uint32: twice the probability of a one in 22 bits, plus the bit) of each segment."""
+    def segments(self, images: Sequence[np.ndarray], lengths: np.ndarray | None = None) -> Iterator[np.ndarray]:
+        """The decisions (uint32: twice the probability of a one in 22 bits, plus the bit) of each segment.
+
+        lengths: as of ``encode``.
+        """
         pixels = self._ordered(images)
         buffer = np.empty(_room(pixels), np.uint32)
         made = self._state.counts
+        if lengths is not None:
+            lengths[:] = 0
+        number = 0
         for batch in _batches(pixels):
             self._begin(batch.shape[1:])
+            ends = _NO_ENDS if lengths is None else np.zeros(batch.size, np.int64)
             item = row = 0
             while item < len(batch):
-                item, row, _ = self._code(batch, item, row, SEGMENT, decisions=buffer)
+                first, begun = _samples(batch, item, row), int(made[2])
+                item, row, _ = self._code(batch, item, row, SEGMENT, decisions=buffer, ends=ends)
+                if lengths is not None:
+                    last, each = _samples(batch, item, row), batch[0].size
+                    numbers = np.arange(first // each, -(-last // each))
+                    stops = ends[np.minimum((numbers + 1) * each, last) - 1] - begun
+                    bits = np.zeros(len(numbers), np.int64)
+                    count_lengths(buffer[begun : made[2]], stops, bits)
+                    lengths[number + numbers] += bits / (1 << LENGTH_BITS)
                 if made[2] >= SEGMENT:
                     yield buffer[: made[2]]
                     made[2] = 0
+            number += len(batch)
         if made[2]:
             yield buffer[: made[2]]
             made[2] = 0
@@ -225,6 +243,11 @@ def _batches(images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         step = max(1, _AT_ONCE // math.prod(shape))
         while run := list(itertools.islice(group, step)):
             yield np.stack(run)
+
+
+def _samples(batch: np.ndarray, item: int, row: int) -> int:
+    """Samples of a batch (n, H, W, C) before a row of an item."""
+    return (item * batch.shape[1] + row) * batch.shape[2] * batch.shape[3]
 
 
 def _room(images: Sequence[np.ndarray]) -> int:

@@ -34,7 +34,7 @@ class Encoded:
     values: the items in it; refused: which of those that were asked for are not (none where None). check: of the items.
     coded: words of the model or the program, None where it codes nothing; sizes: of the groups of a model.
     packed: by a general codec, None where it was seen not to be smaller.
-    lengths: promised bits of each item (a model's). startup: bits that buy no information.
+    lengths: bits of each item as a model or a program codes it. startup: bits that buy no information.
     sound: whether it was decoded to what it was made from (or was not to be). seconds: that decoding took.
     learner: what a program knows when it has coded the block.
     """
@@ -209,9 +209,10 @@ class ProgramEncoder:
         images = self._images(values)
         learner = self._begin()
         try:
-            words = np.ascontiguousarray(learner.encode(images), "<u4")
+            encoded.lengths = np.empty(len(images))
+            words = np.ascontiguousarray(learner.encode(images, encoded.lengths), "<u4")
         except NotRepresentable:  # beyond a limit of programs, such as that on the work of one image
-            encoded.packed = general.pack(values, alone=True)
+            encoded.lengths, encoded.packed = None, general.pack(values, alone=True)
             return encoded
         encoded.learner = learner if self.waits else None
         encoded.coded = words.tobytes()

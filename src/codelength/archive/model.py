@@ -67,8 +67,9 @@ class Model(Protocol):
 class Learner(Protocol):
     """A program and what it has learned from the images that it has coded so far. One thread at a time."""
 
-    def encode(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """The words (uint32) of integer images (H, W) or (H, W, C), one after another."""
+    def encode(self, images: Sequence[np.ndarray], lengths: np.ndarray | None = None) -> np.ndarray:
+        """The words (uint32) of integer images (H, W) or (H, W, C), one after another; ``lengths`` (n,), float64, is
+        given the bits of each."""
         ...
 
     def decode(self, words: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> Sequence[np.ndarray]:

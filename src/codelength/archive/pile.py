@@ -27,8 +27,8 @@ class Written:
 
     plan, way: their numbers; the last way may be the one that goes without saying. entries (n,): of its items.
     raw_bytes: of the items; bytes: of the block. coder: ``adaptive``, ``model``, or the name of a general codec.
-    bits (n,): promised for each item, where that is known. seconds: to decode it, and the block that has taught its
-    program, where that was done.
+    bits (n,): of each item as a model or a program codes it, where one was asked. seconds: to decode it, and the
+    block that has taught its program, where that was done.
     """
 
     plan: int

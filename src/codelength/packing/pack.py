@@ -225,7 +225,7 @@ class Packing:
         def on_block(written: Written) -> None:
             sizes[written.plan] += written.bytes
             entries = written.entries.tolist()
-            each = written.bits
+            each = written.bits if written.coder in ("model", "adaptive") else None
             if each is None:
                 total = sum(dims[entry] for entry in entries)
                 each = np.array([8 * written.bytes * dims[entry] / max(1, total) for entry in entries])
