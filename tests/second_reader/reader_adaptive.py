@@ -131,10 +131,9 @@ class Program:
         self.B = self.M.bit_length()
         self.shape: list[int | None] = record["shape"]
         check(type(self.shape) is list and len(self.shape) in (2, 3), "the shape of an adaptive law")
-        check(all(s is None or (type(s) is int and s >= 1) for s in self.shape), "the shape of an adaptive law")
+        check(self.shape[:2] == [None, None], "the shape of an adaptive law")
         C = self.shape[2] if len(self.shape) == 3 else 1
-        check(C is not None and 1 <= C <= 4, "the channels of an adaptive law")
-        assert C is not None
+        check(type(C) is int and 1 <= C <= 4, "the channels of an adaptive law")
         self.C: int = C
         self.order: list[int] = record["order"]
         check(type(self.order) is list and all(type(c) is int for c in self.order), "the order of channels")

@@ -331,11 +331,13 @@ def _adaptive(record: Any, tensors: Tensors, context: dict[str, Type], depth: in
     require("shape" in record, "an adaptive law has no shape")
     shape = _shape(record["shape"], "an adaptive law")
     program = Program.read({key: value for key, value in record.items() if key != "shape"}, tensors)
+    # Of any size, always: so a golden vector, and with it loading a program, is never the work of a large image.
+    require(shape[:2] == (None, None), "an adaptive law is one over images of any height and width")
     sizes = tuple(8 if size is None else size for size in shape)
     require(program.admits(sizes), "the shape of an adaptive law does not fit its channels")
     samples = math.prod(sizes)
     item = Type(sizes, 0, program.symbols - 1)
-    return Built(Adaptive(program), item, set(), None in shape, work=samples << 12, steps=samples)
+    return Built(Adaptive(program), item, set(), True, work=samples << 12, steps=samples)
 
 
 def _floor(record: Any, tensors: Tensors, context: dict[str, Type], depth: int) -> Built:
