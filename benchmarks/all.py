@@ -24,6 +24,8 @@ COMMANDS: dict[str, list[str]] = {
     "codecs": ["--limit", "1000", "--per-image", "200"],
     "bits_back": ["--limit", "1000"],
     "importance": [],
+    "pack": [word for name in ("mnist", "cifar10", "binarized-mnist") for word in ("--case", f"{name}[:200]")]
+    + ["--compare"],
     "overhead": ["--threads", str(os.cpu_count() or 1)],  # nothing is timed
 }
 

@@ -95,6 +95,16 @@ COLUMNS: dict[str, list[tuple[str, str, Show]]] = {
         ("encode_mb_s", "compress, MB/s", _significant),
         ("decode_mb_s", "decompress, MB/s", _significant),
     ],
+    "pack": [
+        ("data", "data", str),
+        ("codec", "codec", str),
+        ("form", "form", str),
+        ("items", "items", _digits(0)),
+        ("bytes", "bytes", _digits(0)),
+        ("of_best_codec", "of the best codec", _digits(3)),
+        ("encode_mb_s", "compress, MB/s", _significant),
+        ("decode_mb_s", "decompress, MB/s", _significant),
+    ],
     "float_tables": [
         ("configuration", "configuration", str),
         ("float_tables", "float tables that differ", _percent(3)),

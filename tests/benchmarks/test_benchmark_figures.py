@@ -15,7 +15,7 @@ from benchmarks.common import RESULTS
 from benchmarks.networks import OneOrder
 
 from benchmarks import all as every
-from benchmarks import codecs, float_tables, overhead, sampling, tables
+from benchmarks import codecs, float_tables, overhead, pack, sampling, tables
 from codelength.data import load_data
 from codelength.freezing import freeze
 from codelength.models.made import MADEConfig, build_made
@@ -193,3 +193,19 @@ def test_every_benchmark_has_a_table_and_committed_results_have_their_form():
     assert set(every.COMMANDS) <= tables.BENCHMARKS
     for path in RESULTS.glob("*.json"):
         assert tables.table(path).startswith("| ")
+
+
+def test_archives_of_piles_are_put_beside_the_smallest_codec(tmp_path):
+    path = tmp_path / "p.json"
+    pack.main(["--case", "threshold-digits:test[:60]", "--profile", "fast", "--compare", "--json", str(path)])
+    own, *others = written(path, "pack")
+    assert (own["codec"], own["form"], own["items"], own["raw_bytes"]) == ("codelength", "fast", 60, 60 * 64)
+    assert {"PNG", "WebP", "xz"} <= {row["codec"] for row in others}
+    assert own["of_best_codec"] == own["bytes"] / min(row["bytes"] for row in others)
+
+
+def test_piles_by_name_lie_in_the_data_folder(monkeypatch):
+    monkeypatch.setenv("CODELENGTH_DATA", "/data")
+    assert pack.spec_of("kodak") == "/data/kodak"
+    assert pack.spec_of("mnist[:200]") == "mnist:test[:200]"
+    assert pack.spec_of("scans/") == "scans/"
