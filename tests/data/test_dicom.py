@@ -25,6 +25,7 @@ from pydicom.uid import (
 )
 
 import codelength as cl
+from codelength.archive.writer import write_archive
 from codelength.data import dicom, kernels, proof
 from codelength.data.images import decode_images, encode_images
 from codelength.data.look import ImageFile, look
@@ -134,7 +135,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_kind_comes_back(folder: Path, tmp_path: Path) -> None:
     opened = open_data(folder)
     assert opened.promise.exact == opened.promise.files and not opened.kept
-    cl.compress(folder, tmp_path / "a.clen", "made-digits", block=20)
+    write_archive(tmp_path / "a.clen", opened.archived, cl.load("made-digits"), block_items=20)
     cl.verify(tmp_path / "a.clen", folder)
     cl.decompress(tmp_path / "a.clen", tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(path.name for path in folder.iterdir())

@@ -15,9 +15,11 @@ from image_files import HEIGHT, WIDTH, chunk, png_by_hand, values
 from PIL import Image
 
 import codelength as cl
+from codelength.archive.writer import write_archive
 from codelength.data import png, proof
 from codelength.data.images import decode_image, decode_images, encode_image
 from codelength.data.look import look
+from codelength.data.opened import open_data
 from codelength.data.pixels import Pixels, Unsuitable
 from codelength.data.scan import Entry
 from codelength.errors import DataError
@@ -72,7 +74,7 @@ def test_palettes_in_an_archive(tmp_path: Path) -> None:
     folder.mkdir()
     for name, data in KINDS.items():
         (folder / f"{name}.png").write_bytes(data)
-    cl.compress(folder, tmp_path / "a.clen", "made-digits")
+    write_archive(tmp_path / "a.clen", open_data(folder).archived, cl.load("made-digits"))
     cl.verify(tmp_path / "a.clen", folder)
     cl.decompress(tmp_path / "a.clen", tmp_path / "out")
     for name, data in KINDS.items():

@@ -111,7 +111,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     for name, data in STACKS.items():
         (folder / name).write_bytes(data)
     (folder / "alone.bmp").write_bytes(imagecodecs.bmp_encode(values("u1")[0]))
-    cl.compress(folder, archive, "made-digits", block=7)
+    write_archive(archive, open_data(folder).archived, cl.load("made-digits"), block_items=7)
     cl.decompress(archive, back)
     return folder, archive, back
 
@@ -189,8 +189,8 @@ def test_pages_of_several_streams_make_one_file(tmp_path: Path) -> None:
     array[1] = 200
     for name in ("a.tif", "b.tif"):
         (folder / name).write_bytes(written(array, photometric="minisblack"))
-    figures = cl.compress(folder, tmp_path / "a.clen", "made-digits")
-    assert 0 < figures["fallback_items"] < 8
+    figures = write_archive(tmp_path / "a.clen", open_data(folder).archived, cl.load("made-digits"))
+    assert 0 < figures.fallback_items < 8
     cl.decompress(tmp_path / "a.clen", tmp_path / "out")
     for name in ("a.tif", "b.tif"):
         assert (tmp_path / "out" / name).read_bytes() == (folder / name).read_bytes()
@@ -202,7 +202,7 @@ def test_a_damaged_page_leaves_the_others(tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 256, (6, 32, 32)).astype("u1")
     (folder / "a.tif").write_bytes(written(array, photometric="minisblack"))
     (folder / "b.bmp").write_bytes(imagecodecs.bmp_encode(array[0]))
-    cl.compress(folder, tmp_path / "a.clen", "made-digits", block=2)
+    write_archive(tmp_path / "a.clen", open_data(folder).archived, cl.load("made-digits"), block_items=2)
     with Archive.open(tmp_path / "a.clen") as archive:
         place = archive.directory.blocks[1].offset
     data = bytearray((tmp_path / "a.clen").read_bytes())
