@@ -13,6 +13,7 @@ import codelength as cl
 from codelength.archive.codecs import pack_items
 from codelength.archive.reader import Archive
 from codelength.errors import DataError, UsageError
+from codelength.laws.frozen import FrozenModel
 from codelength.packing.result import PackResult
 
 RNG = np.random.default_rng(0)
@@ -57,6 +58,7 @@ MADE = {
     "grey as RGBA": np.stack([waves(6)] * 1 + [np.zeros((6, 48, 40), np.uint8)] * 3, axis=-1),
     "planes": np.stack([waves(5)] * 3, axis=1),
     "volumes": waves(12).reshape(2, 6, 48, 40),
+    "repeated later": np.tile(RNG.integers(0, 2, (300, 8, 8)).astype(np.uint8), (8, 1, 1)),
     "repeated": np.repeat(RNG.integers(0, 256, (1, 40, 40)).astype(np.uint8), 30, axis=0),
 }
 GREY = MADE["grey as RGBA"]
@@ -71,7 +73,7 @@ def test_made_data_comes_back_in_few_bytes(name: str, tmp_path: Path) -> None:
     back = cl.decompress(tmp_path / "a.clen")
     assert back.dtype == items.dtype and back.tobytes() == items.tobytes() and back.shape == items.shape
     assert result.verified and result.items == len(items) and result.dims == items.size
-    general = len(pack_items(items)[1])
+    general = len(pack_items(items)[1])  # all of it in one block
     frame = 300  # header, directory, checks
     assert result.archive_bytes is not None
     assert result.archive_bytes <= 1.01 * general + frame
@@ -264,3 +266,25 @@ def test_an_array_grows(tmp_path: Path) -> None:
     assert np.array_equal(cl.decompress(tmp_path / "a.clen"), items)
     with pytest.raises(UsageError):
         cl.append(tmp_path / "a.clen", waves(3, 5, 5))
+
+
+def test_a_packaged_model_is_taken_where_it_saves_something(
+    tmp_path: Path, pairs: FrozenModel, pairs_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from codelength.packing import pack, trained
+    from codelength.weights import Packaged
+
+    items = pairs.sample(4000, seed=3).astype(np.uint8)
+    without = packed(items, tmp_path / "a.clen")
+    models = {"pairs": Packaged("pairs", pairs_file)}
+    monkeypatch.setattr(pack, "packaged", lambda: models)
+    assert trained.better([], models, 0.0, 1e18) is None
+    monkeypatch.setattr(pack, "better", lambda *more: trained.better(*more[:2], 0.0, 1e18))
+    result = packed(items, tmp_path / "b.clen")
+    assert np.array_equal(cl.decompress(tmp_path / "b.clen"), items)
+    assert result.archive_bytes is not None and without.archive_bytes is not None
+    assert chosen(result) == ["pairs"] and chosen(without) != ["pairs"]
+    assert result.archive_bytes < without.archive_bytes
+    assert result.archive_bytes == pytest.approx(result.expected_bytes, rel=0.05)
+    monkeypatch.setattr(pack, "better", lambda *more: trained.better(*more[:2], 1e12, 1e18))
+    assert packed(items, tmp_path / "c.clen").archive_bytes == without.archive_bytes  # too slow

@@ -253,14 +253,23 @@ class _Chooser:
         seen = sum(item.nbytes for item in items)
         seconds = (time.thread_time() - start) * pile.raw_bytes / max(1, seen)
         size = math.ceil(len(packed.data) * pile.raw_bytes / max(1, seen))
-        block = min(pile.raw_bytes, self._codec_block)
+        block = self._codec_block
         decode = pile.raw_bytes / DECODED
         return Trial(GENERAL, False, len(packed.data), size, seconds, decode, block / DECODED, 4 * block)
 
     @property
+    def _codec_items(self) -> int:
+        """Items of a block of general codecs."""
+        if self.blocks.items is not None:
+            return self.blocks.items
+        most = CODEC_BLOCK if self.blocks.seconds is None else min(CODEC_BLOCK, int(self.blocks.seconds * DECODED))
+        return max(1, most * self.pile.items // max(1, self.pile.raw_bytes))
+
+    @property
     def _codec_block(self) -> int:
-        each = max(1, self.pile.raw_bytes // max(1, self.pile.items))
-        return max(each, min(CODEC_BLOCK, (self.blocks.items or 1024) * each))
+        """Bytes of such a block, unpacked."""
+        each = self.pile.raw_bytes / max(1, self.pile.items)
+        return min(self.pile.raw_bytes, max(math.ceil(each), min(CODEC_BLOCK, int(self._codec_items * each))))
 
     def _by_codecs(self, tried: Trial | None, others: Sequence[Trial] = ()) -> Choice:
         block = self._codec_block
@@ -269,13 +278,10 @@ class _Chooser:
             tried = Trial(GENERAL, True, None, None, self.pile.raw_bytes / PACKED, decode, block / DECODED, 4 * block)
         chosen = replace(tried, chosen=True)
         trials = (chosen, *(replace(trial, chosen=False) for trial in others))
-        items = self.blocks.items
-        if items is None and self.blocks.seconds is not None:
-            items = max(1, int(self.blocks.seconds * DECODED * self.pile.items / max(1, self.pile.raw_bytes)))
         assert chosen.encode_seconds is not None and chosen.item_seconds is not None and chosen.memory is not None
         return Choice(
             self.survey,
-            (ByCodecs(items),),
+            (ByCodecs(self._codec_items, CODEC_BLOCK),),
             trials,
             chosen.bytes,
             chosen.encode_seconds,

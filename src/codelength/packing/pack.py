@@ -21,6 +21,7 @@ from codelength.archive.sources import ItemClass, Source
 from codelength.archive.writer import write_archive
 from codelength.data.opened import Opened
 from codelength.errors import UsageError
+from codelength.laws.frozen import FrozenModel
 from codelength.machine import notice
 from codelength.packing import peers
 from codelength.packing.blocking import Blocks
@@ -30,7 +31,9 @@ from codelength.packing.piles import ItemPile, geometry_of
 from codelength.packing.profiles import DEFAULT, profile_of
 from codelength.packing.result import PackResult, Peer, Pile
 from codelength.packing.survey import Survey, look_at, survey
+from codelength.packing.trained import better
 from codelength.progress import task
+from codelength.weights import packaged
 
 #: Stored bytes of a pile by which an estimate judges general codecs.
 PEER_PART = 2**17
@@ -79,6 +82,8 @@ class Packing:
         self.source: Source = opened.archived
         self.surveys: list[Survey] = []
         self.choices: list[Choice] = []
+        self.model: FrozenModel | None = None
+        self.model_name = ""
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -109,7 +114,17 @@ class Packing:
                 advance(1)
         order = {id(found): number for number, found in enumerate(self.surveys)}
         self.choices.sort(key=lambda choice: order[id(choice.survey)])
+        if self.settings.max_minutes > 0:
+            with self._timed("choose"):
+                self._consider_trained(time.monotonic() + left)
         return self._record()
+
+    def _consider_trained(self, deadline: float) -> None:
+        """Take a packaged model where it saves something."""
+        found = better(self.choices, packaged(), profile_of(self.settings.profile).rate, deadline)
+        if found is not None:
+            self.choices[found.number] = found.choice
+            self.model, self.model_name = found.model, found.name
 
     def estimate(self) -> PackResult:
         """The same with general codecs judged by a part of the samples, where they are wanted."""
@@ -236,6 +251,8 @@ class Packing:
             figures = write_archive(
                 Path(archive),
                 self.source,
+                self.model,
+                model_name=self.model_name,
                 plans=self.plans,
                 jobs=settings.jobs,
                 verify=settings.verify,
