@@ -23,6 +23,7 @@ from codelength.archive.layout import Coded, Constant
 from codelength.archive.plan import ByCodecs, ByProgram, Plan
 from codelength.archive.sources import ArraySource, FolderSource, Source
 from codelength.archive.writer import write_archive
+from codelength.laws.presets import preset
 from second_reader import open_archive
 
 
@@ -137,3 +138,18 @@ def test_the_second_reader_refuses_what_the_document_forbids(tmp_path: Path, mon
                 stream.check()
             setattr(stream, name, true)
     stream.check()
+
+
+def test_the_second_reader_decodes_what_the_adaptive_coder_has_written(tmp_path: Path) -> None:
+    steps = np.random.default_rng(3).integers(-2, 3, (24, 3, 4)).cumsum(0)
+    images = (steps % 8 * 3 + 5).astype(np.int16)
+    levels = tuple(range(5, 29, 3))
+    ways = (ByProgram(preset("fast", 8, 1, "drawn"), levels=levels, block_items=8, taught=True),)
+    source = ArraySource(images)
+    write_archive(tmp_path / "a", source, plans=[Plan(tuple(source.classes()), ways)])
+    archive = open_archive(tmp_path / "a")
+    blocks = archive.streams[0].blocks
+    assert [block.taught for block in blocks if block.program] == [0, 1, 1]
+    assert all(block.program for block in blocks)
+    (found,) = dict(archive.arrays().items()).values()
+    assert np.array_equal(found, images) and found.dtype == images.dtype
