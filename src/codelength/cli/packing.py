@@ -135,7 +135,8 @@ def pack(
         trust_download=trust_download,
         told=told,
     )
-    say(show_peers(result), quiet=hushed or not (result.peers or result.archive))
+    beside = show_peers(result)
+    say(beside, quiet=hushed or not beside)
     if report is not None:
         from codelength.packing.page import write_page
 

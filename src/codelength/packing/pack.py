@@ -190,7 +190,8 @@ class Packing:
             text = f"{_count(len(files), 'image')} kept byte for byte{most}"
             found.append(Finding("kept", text, len(files), len(files), about={"reasons": dict(reasons)}))
         if beside:
-            text = f"{_count(beside, 'other file')} kept beside the images"
+            what = "other array" if self.source.kind == "npz" else "other file"
+            text = f"{_count(beside, what)} kept beside the images"
             found.append(Finding("kept", text, beside, beside, about={"files": beside}))
         return found
 

@@ -33,7 +33,7 @@ def _look(result: PackResult) -> Iterator[str]:
         return
     yield (
         f"expected: {show_bytes(result.source_bytes)} -> about {show_bytes(result.expected_bytes)}, in about "
-        f"{show_seconds(seconds)} of one core, and as much again to verify"
+        f"{_seconds(seconds)} of one core, and as much again to verify"
     )
     if result.item_seconds is not None and result.memory is not None:
         memory = show_bytes(result.memory)
@@ -94,4 +94,6 @@ def _peers(result: PackResult) -> Iterator[str]:
 
 
 def _seconds(seconds: float) -> str:
+    if seconds < 0.01:
+        return "0.01 s"
     return f"{seconds:.2g} s" if seconds < 10 else show_seconds(seconds)
