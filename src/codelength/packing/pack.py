@@ -39,6 +39,8 @@ from codelength.weights import packaged
 PEER_PART = 2**17
 #: Bytes that are looked at of what is beyond a trained model.
 FALLBACK_SAMPLE = 2**20
+#: Bytes of samples from which on measuring general codecs takes so long that it is worth a word.
+LONG_COMPARISON = 2**21
 #: Of a small archive: header, directory and checks.
 FRAME_BYTES = 300
 
@@ -286,6 +288,8 @@ class Packing:
 
     def compare(self, record: PackResult) -> PackResult:
         """The record of a written archive with all general codecs on all items, or without them after an interrupt."""
+        if record.raw_bytes > LONG_COMPARISON:
+            notice("the archive is written; an interrupt (Ctrl-C) ends only the measuring of general codecs")
         try:
             found = self._rivals(record)
         except KeyboardInterrupt:
