@@ -201,7 +201,7 @@ def test_an_archive_that_is_cut_anywhere_is_refused(sound, tmp_path):
 
 def test_an_archive_with_a_model_and_programs_states_the_features_of_both(sound, tmp_path):
     rng = np.random.default_rng(1)
-    pixels = [rng.integers(0, 16, (4, 5) if k % 2 else (6, 6)).astype(np.uint8) for k in range(60)]
+    pixels = [rng.integers(0, 16, (4, 5) if k % 2 else (6, 6)).astype(np.uint8) for k in range(600)]
     source = FolderSource([File(f"{k}.png", "L", image) for k, image in enumerate(pixels)])
     write_archive(
         tmp_path / "a", source, UniformModel(Space((4, 5), 16)), fallback=lambda classes: [ByProgram(FakeProgram())],

@@ -12,7 +12,8 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Golden:
-    """``contents`` is the digest (``golden_digest``) of what comes back, ``sha256`` that of the archive itself."""
+    """``contents`` is the digest (``golden_digest``) of what comes back, ``sha256`` that of the archive itself.
+    ``plans``: the name of those in ``golden_plans`` by which it was written; the features are its programs' then."""
 
     name: str
     features: list[int]
@@ -20,6 +21,7 @@ class Golden:
     model: str | None
     sha256: str
     contents: str
+    plans: str = ""
 
     @property
     def path(self) -> Path:

@@ -22,6 +22,7 @@ import numpy as np
 import tifffile
 from golden_digest import contents_of, digest
 from golden_models import MODELS, integers
+from golden_plans import write_planned
 from PIL import Image
 
 import codelength as cl
@@ -220,6 +221,33 @@ def palettes(folder: Path) -> Path:
     return root
 
 
+def learnable(folder: Path) -> Path:
+    """Images of several sizes, modes and sets of values, and one that differs from all others."""
+    root = folder / "learnable"
+    root.mkdir()
+
+    def slopes(name: str, shape: tuple[int, ...], most: int, noise: int) -> np.ndarray:
+        """Values that go up and down slowly, with noise."""
+        rows, columns = np.indices(shape)[:2]
+        waves = (rows + 2 * columns) % (2 * most - 2 * noise)
+        return np.minimum(waves, 2 * most - 2 * noise - waves) + integers(name, shape, 0, noise)
+
+    for k in range(10):
+        values = slopes(f"grey {k}", [(17, 12), (9, 23), (14, 14)][k % 3], 20, 4) * 12 + 3
+        if k == 6:
+            values[3, 4] += 1
+        Image.fromarray(values.astype(np.uint8)).save(root / f"grey {k}.png")
+    for k in range(4):
+        grey = slopes(f"opaque {k}", (16, 15 + k), 20, 5)[..., None] * 12 + 3
+        Image.fromarray(np.concatenate([grey, grey, grey, 0 * grey + 255], 2).astype(np.uint8)).save(root / f"o{k}.png")
+    for k in range(5):
+        grey = slopes(f"colour {k}", (16 + k, 18), 90, 70)[..., None]
+        colour = np.concatenate([grey, grey + 20, 199 - grey], 2) - integers(f"shade {k}", (16 + k, 18, 3), 0, 8)
+        Image.fromarray(np.clip(colour, 0, 199).astype(np.uint8)).save(root / f"colour {k}.png")
+    (root / "notes.txt").write_text("kept as it is")
+    return root
+
+
 def dicom_file(frames: np.ndarray, syntax: str) -> bytes:
     """A DICOM file (n, h, w[, 3]) of little-endian elements with explicit kinds; by RLE, as the package has it."""
 
@@ -282,6 +310,22 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "empty": ("bernoulli_order", nothing, {}),
     "strangers": ("categorical_images", strangers, {"block": 10}),
 }
+#: Archives of plans (``golden_plans``), and the features of their programs.
+PLANNED: dict[str, tuple[Callable[[Path], Path], list[int]]] = {"learned": (learnable, [62])}
+
+
+def write_by_plans(name: str) -> dict[str, Any]:
+    data, features = PLANNED[name]
+    path = HERE / f"{name}.clen"
+    path.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        write_planned(data(Path(folder)), path, name)
+        cl.decompress(path, Path(folder) / "extracted")
+        contents = digest(contents_of(Path(folder) / "extracted"))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {
+        "features": features, "options": {}, "model": None, "sha256": sha256, "contents": contents, "plans": name,
+    }  # fmt: skip
 
 
 def write(name: str) -> dict[str, Any]:
@@ -311,9 +355,9 @@ def write(name: str) -> dict[str, Any]:
 
 def main() -> None:
     manifest = {} if "--all" in sys.argv or not MANIFEST.exists() else json.loads(MANIFEST.read_text())
-    for name in CASES:
+    for name in [*CASES, *PLANNED]:
         if name not in manifest:
-            manifest[name] = write(name)
+            manifest[name] = write(name) if name in CASES else write_by_plans(name)
             print(name, (HERE / f"{name}.clen").stat().st_size)
     MANIFEST.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
 

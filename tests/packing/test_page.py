@@ -134,7 +134,8 @@ def test_piles_of_several_sizes_and_types_are_all_looked_at(tmp_path: Path) -> N
 
 
 def test_few_images_are_on_one_side_only_and_kept_ones_have_no_maps(tmp_path: Path) -> None:
-    surprise = find_surprise(packed(tmp_path, images()[:1], block_items=1)[0])
+    one = np.concatenate(list(images()[:16]), axis=1)[None]  # large enough to pay for a program
+    surprise = find_surprise(packed(tmp_path, one, block_items=1)[0])
     assert surprise is not None and [len(surprise.cheapest), len(surprise.dearest)] == [0, 1]
     source = ArraySource(images())
     write_archive(tmp_path / "kept.clen", source, plans=[Plan(tuple(source.classes()), ())])

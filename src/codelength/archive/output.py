@@ -28,6 +28,8 @@ from codelength.archive.wire import check_of, packed, uint
 
 #: How much of a file is moved at a time.
 MOVED_BYTES = 2**20
+#: What a stream of type LEARNED, and the feature in the header, take more than a stream of general codecs.
+STREAM_BYTES = 40
 
 
 @dataclass
@@ -214,5 +216,5 @@ def runs_of(owner: np.ndarray) -> tuple[tuple[int, int], ...]:
 
 
 def program_cost(program: Program) -> int:
-    """Bytes that a program takes in an archive."""
-    return len(packed(program.to_bytes()))
+    """Bytes that a program takes in an archive, with what a stream says more for it."""
+    return len(packed(program.to_bytes())) + STREAM_BYTES

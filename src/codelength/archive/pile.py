@@ -68,6 +68,7 @@ class PileWriter:
     ) -> None:
         self.number, self.plan, self.learn_from = number, plan, learn_from
         self.output, self.encode, self.line, self.done = output, encode, line, done
+        self._read, self._total = 0, sum(len(item_class.entries) for item_class in plan.classes)
         ways = encoders.of_plan(plan)
         self.ways = [_Way(self, way, encoder) for way, encoder in ways]
         # What a trained model refuses when it comes to it goes to streams of its own, which keep the entries' order.
@@ -85,12 +86,17 @@ class PileWriter:
             entries = np.array(item_class.entries[start:stop], np.int64)
             values = source.read(item_class, start, stop)
             read(entries, values)
+            self._read += len(entries)
             distribute(self.ways, entries, values)
         for way in self.ways:
             way.pending.finish()
         self.line.finish()
         for way in self.late:
             way.pending.finish()
+
+    def still_to_come(self, items: int) -> float:
+        """How many more items are expected where ``items`` of those that have been read so far have come."""
+        return (self._total - self._read) * min(1.0, items / max(self._read, 1))
 
     def _pieces(self) -> Iterator[tuple[ItemClass, int, int]]:
         """Positions of a class to be read at once, all together in the order of the entries."""
@@ -132,6 +138,7 @@ class _Way:
         self.pile, self.number, self.encoder, self.late = pile, number, encoder, late
         self.pending = Pending(encoder.items, encoder.size, self._block)
         self._stream: int | None = None
+        self._items = 0
         self._teacher_seconds = 0.0
         if isinstance(encoder, ProgramEncoder) and not late:  # what it has learned there must be known at once
             self._stream = pile.output.going_on(encoder.stream, pile.plan.first)
@@ -145,13 +152,16 @@ class _Way:
         if first and not self.late:
             pile.line.finish()
         task = pile.encode(encoder, values)
-        commit = partial(self._commit, entries, values, full)
+        self._items += len(entries)
+        blocks = 1 + (self.pile.still_to_come(self._items) / len(entries) if full else 0)
+        commit = partial(self._commit, entries, values, blocks)
         if self.late or first:
             commit(task())
         else:
             pile.line.add(task, commit)
 
-    def _commit(self, entries: np.ndarray, values: Values, full: bool, block: Encoded) -> None:
+    def _commit(self, entries: np.ndarray, values: Values, blocks: float, block: Encoded) -> None:
+        """blocks: as many like this one are expected, this one included."""
         output = self.pile.output
         if block.refused is not None and block.refused.any():
             assert isinstance(values, np.ndarray)
@@ -168,7 +178,7 @@ class _Way:
             self._stream = output.going_on(self.encoder.stream, int(entries[0]))
         if self._stream is None:
             self._stream = output.open_stream(self.encoder.stream)
-        coded = block.coded if self._is_coded(block, full) else None
+        coded = block.coded if self._is_coded(block, blocks) else None
         program, taught = 0, False
         if isinstance(self.encoder, ProgramEncoder) and coded is not None:
             program, taught = output.number_of(self.encoder.program), self.encoder.taught and not self.encoder.waits
@@ -193,11 +203,11 @@ class _Way:
         )
         self.pile.done(written, block)
 
-    def _is_coded(self, block: Encoded, full: bool) -> bool:
+    def _is_coded(self, block: Encoded, blocks: float) -> bool:
         """Whether the model or the program codes a block, and no general codec."""
         if block.coded is None or block.packed is None:
             return block.coded is not None
-        cost = 0
-        if isinstance(self.encoder, ProgramEncoder) and not full and not self.pile.output.knows(self.encoder.program):
-            cost = program_cost(self.encoder.program)  # which no other block of the stream shares
-        return len(block.coded) + cost < len(block.packed.data)
+        gain = len(block.packed.data) - len(block.coded)
+        if isinstance(self.encoder, ProgramEncoder) and not self.pile.output.knows(self.encoder.program):
+            return blocks * gain > program_cost(self.encoder.program)  # which all blocks of the program share
+        return gain > 0

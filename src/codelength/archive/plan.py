@@ -56,6 +56,9 @@ class ByCodecs:
 
 Way = ByProgram | ByModel | ByCodecs
 
+#: Items of fewer bytes altogether are left to general codecs where a trained model does not code them.
+FALLBACK_BYTES = 8192
+
 #: From classes that the trained model codes nothing of, or not all of, to programs for the rest of their items.
 Fallback = Callable[[Sequence[ItemClass]], Sequence[ByProgram]]
 
@@ -107,22 +110,32 @@ def plan_for_model(
     classes: Sequence[ItemClass], fits: Callable[[ItemClass], bool], fallback: Fallback | None
 ) -> list[Plan]:
     """Plans for a trained model, and for what is beyond it. fits: whether the model may code items of a class."""
-    plans: list[Plan] = []
+
+    def rest(some: Sequence[ItemClass]) -> tuple[ByProgram, ...]:
+        return tuple(fallback(some)) if fallback is not None and Plan(tuple(some)).bytes >= FALLBACK_BYTES else ()
+
     strangers: dict[tuple[str, str, tuple[int, ...]], list[ItemClass]] = {}
     for item_class in classes:
-        if fits(item_class):
-            rest = tuple(fallback([item_class])) if fallback is not None else ()
-            plans.append(Plan((item_class,), (ByModel(), *rest)))
-        elif fallback is None or not item_class.mode:
-            rest = tuple(fallback([item_class])) if fallback is not None else ()
-            plans.append(Plan((item_class,), rest))
-        else:
-            key = item_class.mode, item_class.dtype.str, tuple(item_class.shape[2:])
-            strangers.setdefault(key, []).append(item_class)
-    for some in strangers.values():
-        assert fallback is not None
-        plans.append(Plan(tuple(some), tuple(fallback(some))))
+        if not fits(item_class):
+            strangers.setdefault(_sort(item_class), []).append(item_class)
+    plans: list[Plan] = []
+    for item_class in classes:
+        alike = strangers.get(_sort(item_class), [])
+        if item_class not in alike:
+            plans.append(Plan((item_class,), (ByModel(), *rest([item_class]))))
+            continue
+        together = alike if item_class.mode else [item_class]
+        programs = rest(together)
+        if not programs:
+            plans.append(Plan((item_class,)))
+        elif item_class is together[0]:
+            plans.append(Plan(tuple(together), programs))
     return plans
+
+
+def _sort(item_class: ItemClass) -> tuple[str, str, tuple[int, ...]]:
+    """What items of several sizes must share to lie in one stream."""
+    return item_class.mode, item_class.dtype.str, tuple(item_class.shape[2:])
 
 
 def check_plans(plans: Sequence[Plan], classes: Sequence[ItemClass]) -> None:
