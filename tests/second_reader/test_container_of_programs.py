@@ -57,7 +57,7 @@ def mixed() -> FolderSource:
 
 
 def opaque() -> FolderSource:
-    grey = noise(6, 8, 8)
+    grey = noise(18, 8, 8)
     return FolderSource(
         [File(f"{k}.png", "RGBA", np.stack([g, g, g, np.full_like(g, 255)], axis=2)) for k, g in enumerate(grey)]
     )
@@ -72,7 +72,10 @@ def drawn() -> FolderSource:
 GREY = ByProgram(FakeProgram(), block_items=5, taught=True)
 SOURCES: dict[str, tuple[Source, Any]] = {
     "mixed": (mixed(), GREY),
-    "opaque": (opaque(), ByProgram(FakeProgram(), channels=(Coded(0), Coded(0), Coded(0), Constant(255)))),
+    "opaque": (
+        opaque(),
+        ByProgram(FakeProgram(), channels=(Coded(0), Coded(0), Coded(0), Constant(255)), block_items=6),
+    ),
     "drawn": (drawn(), ByCodecs()),
     "gaps": (
         ArraySource(np.array([-5, 0, 300, 301], ">i2")[noise(30, 3, 6, 5, symbols=4)]),
@@ -141,7 +144,7 @@ def test_the_second_reader_refuses_what_the_document_forbids(tmp_path: Path, mon
 
 
 def test_the_second_reader_decodes_what_the_adaptive_coder_has_written(tmp_path: Path) -> None:
-    steps = np.random.default_rng(3).integers(-2, 3, (24, 3, 4)).cumsum(0)
+    steps = np.random.default_rng(3).integers(-2, 3, (96, 3, 4)).cumsum(0)
     images = (steps % 8 * 3 + 5).astype(np.int16)
     levels = tuple(range(5, 29, 3))
     ways = (ByProgram(preset("fast", 8, 1, "drawn"), levels=levels, block_items=8, taught=True),)
@@ -149,7 +152,7 @@ def test_the_second_reader_decodes_what_the_adaptive_coder_has_written(tmp_path:
     write_archive(tmp_path / "a", source, plans=[Plan(tuple(source.classes()), ways)])
     archive = open_archive(tmp_path / "a")
     blocks = archive.streams[0].blocks
-    assert [block.taught for block in blocks if block.program] == [0, 1, 1]
+    assert [block.taught for block in blocks if block.program] == [0, *[1] * 11]
     assert all(block.program for block in blocks)
     (found,) = dict(archive.arrays().items()).values()
     assert np.array_equal(found, images) and found.dtype == images.dtype
