@@ -67,6 +67,13 @@ def destination(path: Path | None) -> Path | None:
     """Refuse at once what could not be written when all the work is done."""
     if path is not None and str(path) != "-":
         check_destination(path)
+    return path
+
+
+def page(path: Path | None) -> Path | None:
+    """Refuse at once a page that could not be written: a folder, or in none that is there."""
+    if path is not None:
+        check_destination(path)
         if not os.path.isdir(path.parent):
             raise UsageError(f"expected a folder that exists for {show_path(path)}; make it, or choose another name")
     return path

@@ -78,7 +78,7 @@ def pack(
         typer.Option(
             "--report",
             metavar="PAGE",
-            callback=options.destination,
+            callback=options.page,
             help="Write a page with sizes, findings, and where the bits went (.html).",
             show_default=False,
         ),
