@@ -282,6 +282,29 @@ def dicom_file(frames: np.ndarray, syntax: str) -> bytes:
     return dicom.encode(list(frames), metadata)
 
 
+def colours(count: int, height: int, width: int, symbols: int = 200) -> np.ndarray:
+    """Soft slopes with some noise, (count, height, width, 3) uint8, that go on from image to image."""
+    image, y, x, c = np.indices((count, height, width, 3))
+    noise = integers(f"colours {count} {height} {width}", image.shape, 0, 9)
+    return ((9 * image + 7 * y + 5 * x * (c + 1) + 30 * c + noise) % symbols).astype(np.uint8)
+
+
+def learned_colours(folder: Path) -> Path:
+    np.save(folder / "colours.npy", colours(5, 7, 6))
+    return folder / "colours.npy"
+
+
+def drawn(count: int, height: int, width: int) -> np.ndarray:
+    """Few values in blocks, (count, height, width) below 21."""
+    _, y, x = np.indices((count, height, width))
+    return integers("drawn", (count, height, width), 0, 20) * (y // 3 == 1) + (x // 3) % 21 * (y // 3 != 1)
+
+
+def learned_values(folder: Path) -> Path:
+    np.save(folder / "values.npy", drawn(9, 8, 7).astype(np.uint8))
+    return folder / "values.npy"
+
+
 # ---- archives --------------------------------------------------------------------------------------------------
 
 CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
@@ -307,6 +330,8 @@ CASES: dict[str, tuple[str, Callable[[Path], Path], dict[str, Any]]] = {
     "inverse_flow": ("inverse_flow", plain("inverse_flow", 40), {"block": 20}),
     "multiscale": ("multiscale", plain("multiscale", 40), {"block": 20}),
     "discrete": ("discrete", plain("discrete", 60), {"block": 30}),
+    "learning": ("learning", learned_colours, {"block": 3}),
+    "learning_values": ("learning_values", learned_values, {}),
     "empty": ("bernoulli_order", nothing, {}),
     "strangers": ("categorical_images", strangers, {"block": 10}),
 }
