@@ -88,7 +88,7 @@ LIES: list[tuple[str, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), LIES, ids=[f"{name} {value}"[:40] for name, value in LIES])
+@pytest.mark.parametrize(("name", "value"), LIES, ids=[f"{n} {'gone' if v is GONE else v}"[:40] for n, v in LIES])
 def test_fields_that_lie(name: str, value: Any) -> None:
     structure, tensors = honest()
     if value is GONE:
