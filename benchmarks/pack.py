@@ -1,6 +1,6 @@
 """Bytes and speed of ``pack`` beside general codecs, on the same piles in the same process.
 
-    python -m benchmarks.pack --case mnist:test --profile fast --profile balanced
+    python -m benchmarks.pack --case mnist:test --profile fast balanced
     python -m benchmarks.pack --case 'cifar10:test[:200]' --compare
 
 A case is data as every command takes it, or one of the names below, whose files lie in ``CODELENGTH_DATA``. A row per
@@ -130,8 +130,8 @@ def rows_of(case: str, arguments: argparse.Namespace) -> list[Row]:
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     options = parser("pack", __doc__)
-    options.add_argument("--case", action="append", metavar="DATA", help=f"default: {', '.join(PILES)}")
-    options.add_argument("--profile", action="append", choices=PROFILES, help="default: all three")
+    options.add_argument("--case", nargs="+", metavar="DATA", help=f"default: {', '.join(PILES)}")
+    options.add_argument("--profile", nargs="+", choices=PROFILES, help="default: all three")
     options.add_argument("--compare", action="store_true", help="measure general codecs as well")
     options.add_argument("--max-minutes", type=float, default=1.0, help="that choosing may take")
     arguments = options.parse_args(argv)
