@@ -81,11 +81,11 @@ def test_what_is_kept_counts_for_all_of_them() -> None:
 
 
 def test_a_part_is_scaled_and_said() -> None:
-    many = np.tile(GREY, (100, 1, 1))
-    whole, part = measured(many), measured(many, part=5000)
+    many = np.tile(GREY, (12, 1, 1))
+    whole, part = measured(many), measured(many, part=1000)
     assert set(part) <= set(whole)
     for key, peer in part.items():
-        assert peer.items == 500 and 0.02 < peer.share < 0.2
+        assert peer.items == 60 and 0.01 < peer.share < 0.5
         if key == ("PNG", "per image"):
             assert peer.bytes == pytest.approx(whole[key].bytes, rel=0.1)
 
